@@ -1,0 +1,27 @@
+"""``seqgan-music list``."""
+
+from __future__ import annotations
+
+import click
+
+
+@click.command("list")
+def command() -> None:
+    """List every tokenizer, objective, model, algorithm, preset and corpus."""
+    from seqgan_music import config, experiment, registry, scores
+    from seqgan_music.objectives import OBJECTIVES
+
+    for kind, table in {**experiment.TABLES, "objective": OBJECTIVES}.items():
+        click.echo(f"{kind}:")
+        for name in table:
+            factory = registry.resolve(table, kind, name)
+            click.echo(f"  {name:<16} {registry.describe(factory)}")
+            options = registry.options_of(factory)
+            for option, default in options.items():
+                click.echo(f"      {option} = {default!r}")
+    click.echo("preset:")
+    for name in config.preset_names():
+        click.echo(f"  {name}")
+    click.echo("corpus:")
+    for name, bundled in scores.CORPORA.items():
+        click.echo(f"  {name:<16} {bundled.title}")

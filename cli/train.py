@@ -1,0 +1,194 @@
+"""``seqgan-music train``."""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import click
+
+from seqgan_music import config
+from seqgan_music.errors import UsageError
+
+
+def parse_objective(text: str) -> tuple[str, float]:
+    """``name`` or ``name=weight``.
+
+    Examples
+    --------
+    >>> parse_objective("tonality=0.5")
+    ('tonality', 0.5)
+    """
+    name, equals, weight = text.rpartition("=")
+    if not equals:
+        return text, 1.0
+    try:
+        return name, float(weight)
+    except ValueError:
+        raise UsageError(f"-O {text!r}: the weight {weight!r} is not a number; write it as name=0.5") from None
+
+
+@click.command("train")
+@click.argument("source", required=False, type=click.Path(path_type=Path), metavar="MIDI_FOLDER")
+@click.option("-p", "--preset", default="default", show_default=True, help="Settings to start from: see `list`.")
+@click.option("-c", "--config", "config_file", type=click.Path(path_type=Path), help="TOML file of settings.")
+@click.option("-s", "--set", "assignments", multiple=True, metavar="SECTION.OPTION=VALUE", help="One setting; repeatable.")
+@click.option("-a", "--algorithm", help="seqgan, mle: see `list`.")
+@click.option("-O", "--objective", "objectives", multiple=True, metavar="NAME[=WEIGHT]", help="Steer towards; repeatable.")
+@click.option("--lambda", "lambda_", type=float, help="Share of the discriminator in the reward; 0.5 with -O, else 1.")
+@click.option("-o", "--out", type=click.Path(path_type=Path), help="Run directory.  [default: runs/DATE-TIME-ALGORITHM]")
+@click.option("--seed", type=int, help="Of weights and of everything drawn.  [default: 1]")
+@click.option("--device", type=click.Choice(["auto", "cpu", "cuda", "mps"]), help="Where to compute.  [default: auto]")
+@click.option("--resume", type=click.Path(path_type=Path), metavar="RUN", help="Go on with a run; no other settings.")
+@click.option("--evaluate/--no-evaluate", "evaluated", default=True, help="Measure the finished run.")
+def command(source: Path | None, resume: Path | None, device: str | None, evaluated: bool, **options: Any) -> None:
+    """Train on a folder of MIDI (or one file), or go on with a run.
+
+    \b
+    seqgan-music train midi_data/
+    seqgan-music train midi_data/ -O tonality=0.5 -O melodicity=0.5 --lambda 0.6
+    seqgan-music train --resume runs/latest
+    """
+    if resume is not None:
+        given = [name for name, value in options.items() if value and (name, value) != ("preset", "default")]
+        if source is not None or given:
+            what = "a folder" if source is not None else f"--{given[0].rstrip('_').replace('_', '-')}"
+            raise UsageError(f"--resume takes its settings from the run; leave out {what}")
+        experiment = _resumed(resume, device)
+    elif source is None:
+        raise UsageError("name a folder of MIDI, such as: seqgan-music train midi_data/")
+    else:
+        experiment = _created(source, device=device, **options)
+    _train(experiment)
+    from seqgan_music.run import Run
+
+    run = Run(experiment.directory)
+    if evaluated:
+        from seqgan_music import checkpoint, report
+
+        click.echo("measuring ...", err=True)
+        evaluation = run.evaluate()
+        checkpoint.write_evaluation(run.directory, evaluation)
+        click.echo(report.table(evaluation))
+    _write_samples(run)
+    click.echo(f"run: {run.directory}\nnew melodies: seqgan-music generate {run.directory} -n 16 -o out/")
+
+
+def _created(
+    source: Path,
+    *,
+    preset: str,
+    config_file: Path | None,
+    assignments: tuple[str, ...],
+    algorithm: str | None,
+    objectives: tuple[str, ...],
+    lambda_: float | None,
+    out: Path | None,
+    seed: int | None,
+    device: str | None,
+) -> Any:
+    settings = config.merge(
+        config.preset(preset),
+        config.read_config(config_file) if config_file else {},
+        *[config.parse_assignment(text) for text in assignments],
+    )
+    weights = dict(map(parse_objective, objectives))
+    # Slow imports come after what can be refused without them.
+    from seqgan_music import corpus
+    from seqgan_music.experiment import Experiment, new_directory, resolve, shortcuts
+
+    settings = config.merge(settings, shortcuts(algorithm, weights, lambda_, seed=seed, device=device))
+    resolved = resolve(settings)
+    found = corpus.read_corpus(source, processes=0)
+    experiment = Experiment.create(found, settings, out or new_directory(resolved["algorithm"]["name"]))
+    data = experiment.parts.dataset
+    click.echo(
+        f"{len(found.pieces)} tunes ({len(found.refusals)} files refused: seqgan-music inspect {source}), "
+        f"windows of {data.length} tokens: {len(data.train)} train, {len(data.validation)} validation, "
+        f"{len(data.test)} test; vocabulary {data.vocab_size}; device {experiment.device}",
+        err=True,
+    )
+    if len(weights) == 1 and next(iter(weights.values())) != 1:
+        click.echo("note: weights are relative, so that of a single objective changes nothing; --lambda does", err=True)
+    return experiment
+
+
+def _resumed(directory: Path, device: str | None) -> Any:
+    from seqgan_music.experiment import Experiment
+
+    experiment = Experiment.resume(directory.resolve(), device)
+    click.echo(f"going on with {experiment.directory} after {experiment.records} records", err=True)
+    return experiment
+
+
+def _train(experiment: Any) -> None:
+    progress = Progress()
+    try:
+        for record, warnings in experiment:
+            progress.show(record, warnings)
+    except KeyboardInterrupt:
+        progress.finish()
+        click.echo(
+            f"stopped; everything up to the last line is saved. Go on with:\n"
+            f"  seqgan-music train --resume {experiment.directory}",
+            err=True,
+        )
+        sys.exit(130)
+    progress.finish()
+
+
+def _write_samples(run: Any, n: int = 8) -> None:
+    """A few melodies of every stage, written with the run."""
+    from seqgan_music import midi
+
+    for stage in run.stages:
+        folder = run.directory / "samples" / stage
+        folder.mkdir(parents=True, exist_ok=True)
+        for piece in run.generate(n, stage=stage):
+            midi.write(piece, folder / f"{piece.title.replace(' ', '-')}.mid")
+
+
+class Progress:
+    """Records as they come: one line that moves on a terminal, plain lines elsewhere."""
+
+    SHOWN = ("g_loss", "d_loss", "d_accuracy", "reward_mean", "reward_std", "entropy", "unique", "nll_validation")
+
+    def __init__(self) -> None:
+        self.terminal = sys.stderr.isatty()
+        self.phase = ""
+        self.began = time.monotonic()
+        self.steps = 0
+        self.said: set[str] = set()
+
+    def show(self, record: Any, warnings: list[str]) -> None:
+        """One record."""
+        if record.phase != self.phase:
+            self.finish()
+            self.phase, self.steps, self.began = record.phase, 0, time.monotonic() - record.values["seconds"]
+        self.steps += 1
+        left = (time.monotonic() - self.began) / self.steps * (record.of - record.step)
+        figures = "  ".join(f"{name} {record.values[name]:.4g}" for name in self.SHOWN if name in record.values)
+        limit = "at most " if record.phase == "mle" else ""
+        line = f"{record.phase:<13} {record.step}/{record.of}  {figures}  ({limit}{_duration(left)} left in this phase)"
+        if self.terminal:
+            click.echo(f"\r\x1b[K{line}", nl=False, err=True)
+        else:
+            click.echo(line, err=True)
+        for warning in warnings:
+            kind = warning.rpartition("; ")[2]
+            if kind not in self.said:  # once is enough
+                self.said.add(kind)
+                self.finish()
+                click.echo(f"warning: {record.phase} {record.step}: {warning}", err=True)
+
+    def finish(self) -> None:
+        """End the line that moves."""
+        if self.terminal and self.phase:
+            click.echo(err=True)
+
+
+def _duration(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes}:{rest:02}"

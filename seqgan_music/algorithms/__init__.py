@@ -1,0 +1,84 @@
+"""Algorithms: procedures that train, each readable from top to bottom like its paper.
+
+An algorithm is a class with these members; one line here makes it known everywhere.
+
+``Algorithm(parts: Parts, *, options)``
+    Its keyword-only options are the settings of ``[algorithm]``.
+``__iter__() -> Iterator[Record]``
+    Trains, and yields after each epoch or round. It never logs, saves, prints or reads a clock. A new iteration goes on
+    where the last one stopped.
+``state_dict()``, ``load_state_dict(state)``
+    Everything, between two records, that the rest of the training depends on beside `Parts`: nested dictionaries and lists
+    of tensors and plain values.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    import torch
+
+    from seqgan_music.algorithms.record import Record
+    from seqgan_music.dataset import Dataset
+    from seqgan_music.losses import DiscriminatorLoss
+    from seqgan_music.rewards import Reward
+
+ALGORITHMS = {
+    "seqgan": "seqgan_music.algorithms.seqgan:SeqGAN",
+    "mle": "seqgan_music.algorithms.pretraining:MaximumLikelihood",
+}
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Parts:
+    """What an algorithm works on.
+
+    Parameters
+    ----------
+    generator, discriminator : Module
+        G_θ and D_φ, on the device of the data set.
+    loss : DiscriminatorLoss
+        What D_φ is trained by.
+    reward : Reward
+        Scores finished sequences; it holds the same discriminator.
+    dataset : Dataset
+    rng : torch.Generator
+        Draws everything, on the same device.
+    """
+
+    generator: Any
+    discriminator: Any
+    loss: DiscriminatorLoss
+    reward: Reward
+    dataset: Dataset
+    rng: torch.Generator
+
+    def state_dict(self) -> dict[str, Any]:
+        """Weights of both networks and the state of the random numbers."""
+        return {
+            "generator": self.generator.state_dict(),
+            "discriminator": self.discriminator.state_dict(),
+            "rng": self.rng.get_state(),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from `state_dict`'s values."""
+        self.generator.load_state_dict(state["generator"])
+        self.discriminator.load_state_dict(state["discriminator"])
+        self.rng.set_state(state["rng"])
+
+
+class Algorithm(Protocol):
+    """What the rest of the program may ask of an algorithm; see the module's description."""
+
+    def __iter__(self) -> Iterator[Record]:
+        """Train, and yield after each epoch or round."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything the rest of the training depends on beside `Parts`."""
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from there."""

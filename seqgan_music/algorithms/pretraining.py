@@ -1,0 +1,223 @@
+"""Lines 2, 4 and 5 of Algorithm 1: the generator by maximum likelihood, the discriminator by telling its samples from data."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from seqgan_music.algorithms import Parts
+from seqgan_music.algorithms.record import Record
+from seqgan_music.dataset import Windows
+from seqgan_music.errors import UsageError
+from seqgan_music.losses import likelihood_loss, sequence_log_prob
+from seqgan_music.modes import evaluating, set_rng
+from seqgan_music.sampling import sample
+
+ROWS_AT_ONCE = 256
+
+
+class MaximumLikelihood:
+    """Train a generator by maximum likelihood, and keep the weights that fit the validation part best.
+
+    Parameters
+    ----------
+    parts : Parts
+    epochs : int
+        The most passes over the training part.
+    patience : int
+        Stop after so many epochs without a better validation likelihood.
+    batch_size : int
+        B.
+    learning_rate : float
+        Of Adam.
+    clip : float
+        Largest norm of the gradient; 0 does not clip.
+    """
+
+    def __init__(
+        self,
+        parts: Parts,
+        *,
+        epochs: int = 60,
+        patience: int = 3,
+        batch_size: int = 64,
+        learning_rate: float = 2e-3,
+        clip: float = 5.0,
+    ) -> None:
+        check_positive("algorithm", epochs=epochs, patience=patience, batch_size=batch_size, learning_rate=learning_rate)
+        self.parts = parts
+        self.epochs, self.patience, self.batch_size, self.clip = epochs, patience, batch_size, clip
+        self.optimizer = torch.optim.Adam(parts.generator.parameters(), learning_rate)
+        self.epoch = 0
+        self.best_epoch = 0
+        self.best_nll = float("inf")
+        self.best_weights: dict[str, Tensor] = {}
+        self.completed = False
+
+    def __iter__(self) -> Iterator[Record]:
+        """Train; the last record is of the epoch after which it stopped, with the best weights in place."""
+        generator, dataset = self.parts.generator, self.parts.dataset
+        set_rng(generator, self.parts.rng)
+        while not self.completed:
+            generator.train()
+            total, count = 0.0, 0
+            for ids, start in dataset.train.batches(self.batch_size, self.parts.rng):
+                loss = likelihood_loss(generator(ids, start), ids, dataset.pad_id)
+                descend(self.optimizer, loss, generator, self.clip)
+                total, count = total + loss.detach(), count + 1
+            self.epoch += 1
+            nll = negative_log_likelihood(generator, dataset.validation, dataset.pad_id)
+            if nll < self.best_nll:
+                self.best_epoch, self.best_nll = self.epoch, nll
+                self.best_weights = copy.deepcopy(generator.state_dict())
+            self.completed = self.epoch >= self.epochs or self.epoch - self.best_epoch >= self.patience
+            if self.completed and self.best_weights:
+                generator.load_state_dict(self.best_weights)
+            values = {"g_loss": float(total) / count, "nll_validation": nll}
+            yield Record("mle", self.epoch, self.epochs, values, self.completed)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Optimiser, counters and the best weights so far."""
+        return {
+            "optimizer": self.optimizer.state_dict(),
+            "epoch": self.epoch,
+            "best_epoch": self.best_epoch,
+            "best_nll": self.best_nll,
+            "best_weights": self.best_weights,
+            "completed": self.completed,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from `state_dict`'s values."""
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.epoch, self.best_epoch = state["epoch"], state["best_epoch"]
+        self.best_nll, self.best_weights = state["best_nll"], state["best_weights"]
+        self.completed = state["completed"]
+
+
+class DiscriminatorTraining:
+    """Train a discriminator on sets of real and of freshly generated sequences.
+
+    Parameters
+    ----------
+    parts : Parts
+    sets : int
+        Sets of fresh negatives in the pre-training.
+    epochs : int
+        Passes over each set.
+    samples : int
+        Real sequences in a set, and as many generated ones; 0 takes the whole training part.
+    batch_size : int
+        Real sequences in a batch, and as many generated ones.
+    learning_rate : float
+        Of Adam.
+    held_out : int
+        Validation sequences, and as many fresh negatives, on which accuracy is measured.
+    """
+
+    def __init__(
+        self,
+        parts: Parts,
+        *,
+        sets: int,
+        epochs: int,
+        samples: int,
+        batch_size: int,
+        learning_rate: float,
+        held_out: int = 512,
+    ) -> None:
+        self.parts = parts
+        self.sets, self.epochs, self.samples, self.batch_size, self.held_out = sets, epochs, samples, batch_size, held_out
+        self.optimizer = torch.optim.Adam(parts.discriminator.parameters(), learning_rate)
+        self.set = 0
+
+    def __iter__(self) -> Iterator[Record]:
+        """Pre-train: one record for each set of fresh negatives."""
+        while self.set < self.sets:
+            loss = self.train_on_fresh_set(self.epochs)
+            self.set += 1
+            accuracy, _ = self.accuracy()
+            values = {"d_loss": loss, "d_accuracy": accuracy}
+            yield Record("discriminator", self.set, self.sets, values, self.set == self.sets)
+
+    def train_on_fresh_set(self, epochs: int) -> float:
+        """Use the current G_θ to make negatives, combine them with positives, train D_φ on them; mean loss."""
+        dataset, rng = self.parts.dataset, self.parts.rng
+        real, start = dataset.train.random(self.samples or len(dataset.train), rng)
+        fake = self.generate(start)
+        return sum(self.train_epoch(real, fake) for _ in range(epochs)) / epochs
+
+    def train_epoch(self, real: Tensor, fake: Tensor) -> float:
+        """Train D_φ for one pass over as many real as generated sequences (M, T); mean loss."""
+        discriminator, rng = self.parts.discriminator, self.parts.rng
+        set_rng(discriminator, rng)
+        discriminator.train()
+        total, count = torch.zeros((), device=real.device), 0
+        orders = [torch.randperm(len(ids), generator=rng, device=ids.device).split(self.batch_size) for ids in (real, fake)]
+        for of_real, of_fake in zip(*orders, strict=True):
+            scores = discriminator(torch.cat([real[of_real], fake[of_fake]]))
+            loss = self.parts.loss.loss(scores[: len(of_real)], scores[len(of_real) :])
+            descend(self.optimizer, loss + discriminator.penalty(), discriminator, clip=0.0)
+            total, count = total + loss.detach(), count + 1
+        return total.item() / count
+
+    def accuracy(self) -> tuple[float, Tensor]:
+        """Share of held-out real and of fresh generated sequences that D_φ tells right, and the latter sequences."""
+        dataset = self.parts.dataset
+        real, start = dataset.validation.random(min(self.held_out, len(dataset.validation)), self.parts.rng)
+        fake = self.generate(start)
+        rewards = self.parts.reward.realness
+        right = torch.cat([rewards(real) > 0.5, rewards(fake) < 0.5])
+        return right.float().mean().item(), fake
+
+    def generate(self, start: Tensor) -> Tensor:
+        """Sequences (B, T) of the current G_θ."""
+        dataset = self.parts.dataset
+        return sample(
+            self.parts.generator, start, dataset.length, self.parts.rng, end_id=dataset.end_id, pad_id=dataset.pad_id
+        )
+
+    def state_dict(self) -> dict[str, Any]:
+        """Optimiser and counter."""
+        return {"optimizer": self.optimizer.state_dict(), "set": self.set}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from `state_dict`'s values."""
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.set = state["set"]
+
+
+def descend(optimizer: torch.optim.Optimizer, loss: Tensor, network: torch.nn.Module, clip: float) -> None:
+    """One step of gradient descent, the gradient's norm clipped to `clip` unless that is 0."""
+    optimizer.zero_grad(set_to_none=True)
+    loss.backward()  # type: ignore[no-untyped-call]
+    if clip:
+        torch.nn.utils.clip_grad_norm_(network.parameters(), clip)
+    optimizer.step()
+
+
+def negative_log_likelihood(generator: Any, windows: Windows, pad_id: int, limit: int = 2048) -> float:
+    """−log G per token, in nats, of the first `limit` windows: the weight of a window is its number of tokens."""
+    total, count = 0.0, 0
+    with evaluating(generator):
+        for first in range(0, min(len(windows), limit), ROWS_AT_ONCE):
+            ids, start = windows[slice(first, min(first + ROWS_AT_ONCE, limit))]
+            total -= sequence_log_prob(generator(ids, start), ids, pad_id).sum().item()
+            count += int((ids != pad_id).sum())
+    return total / count
+
+
+def check_positive(section: str, **values: float) -> None:
+    """Refuse options that must be above 0.
+
+    Raises
+    ------
+    UsageError
+    """
+    for name, value in values.items():
+        if not value > 0:
+            raise UsageError(f"{section}.{name} must be above 0, not {value!r}")

@@ -1,0 +1,220 @@
+"""SeqGAN: Algorithm 1 of Yu, Zhang, Wang and Yu (AAAI 2017, arXiv 1609.05473).
+
+The numbers in the right margin are the lines of Algorithm 1. Departures from the paper, each with the option that undoes it:
+
+1. Pre-training stops when the validation likelihood stops improving (`patience`), and keeps the best weights.
+2. The loss is Eq. 7's sum over steps divided by B, where the authors' program sums over the batch as well: with Adam this
+   only moves where gradients are clipped (`clip`).
+3. Sequences may end: steps after END are masked, and END's own step is rewarded by the finished sequence.
+4. A training set of D holds `discriminator_samples` real sequences and as many generated ones (0: the whole training part).
+5. D's batches hold as many real as generated sequences, in place of a shuffled mixture.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from seqgan_music.algorithms import Parts
+from seqgan_music.algorithms.pretraining import (
+    DiscriminatorTraining,
+    MaximumLikelihood,
+    check_positive,
+    descend,
+    negative_log_likelihood,
+)
+from seqgan_music.algorithms.record import Record
+from seqgan_music.errors import UsageError
+from seqgan_music.losses import policy_entropy, policy_gradient_loss, sequence_log_prob
+from seqgan_music.modes import evaluating
+from seqgan_music.rollout import MEMORY_BUDGET, action_values
+from seqgan_music.sampling import padding_after_end
+
+
+class SeqGAN:
+    """SeqGAN by Algorithm 1; with objectives in its reward it is ORGAN.
+
+    Parameters
+    ----------
+    parts : Parts
+    batch_size : int
+        B, of the generator and of the discriminator.
+    generator_epochs, patience, generator_learning_rate : int, int, float
+        Likelihood pre-training, see `MaximumLikelihood`.
+    discriminator_sets, discriminator_set_epochs : int
+        Discriminator pre-training: sets of fresh negatives, and passes over each.
+    discriminator_samples : int
+        Real sequences in a training set of D, and as many generated ones; 0 takes the whole training part.
+    discriminator_learning_rate : float
+        Of Adam.
+    rounds : int
+        Passes through lines 6 to 19.
+    g_steps, d_steps, d_epochs : int
+        The paper's g, d and k. The first may be 0 to watch D alone, the second to hold D still.
+    rollouts : int
+        N, completions of every prefix.
+    rollout_rate : float
+        β ← (1 − rate) β + rate θ at the end of a round; 1 copies, as the paper prints it.
+    policy_learning_rate : float
+        Of Adam in the adversarial phase.
+    clip : float
+        Largest norm of the generator's gradient; 0 does not clip.
+    memory_budget : int
+        Bytes for the roll-outs computed at once; changes no result.
+    """
+
+    def __init__(
+        self,
+        parts: Parts,
+        *,
+        batch_size: int = 64,
+        generator_epochs: int = 60,
+        patience: int = 3,
+        generator_learning_rate: float = 2e-3,
+        discriminator_sets: int = 20,
+        discriminator_set_epochs: int = 3,
+        discriminator_samples: int = 1024,
+        discriminator_learning_rate: float = 1e-4,
+        rounds: int = 50,
+        g_steps: int = 1,
+        d_steps: int = 5,
+        d_epochs: int = 3,
+        rollouts: int = 16,
+        rollout_rate: float = 1.0,
+        policy_learning_rate: float = 1e-4,
+        clip: float = 5.0,
+        memory_budget: int = MEMORY_BUDGET,
+    ) -> None:
+        check_positive(
+            "algorithm",
+            batch_size=batch_size,
+            discriminator_set_epochs=discriminator_set_epochs,
+            discriminator_learning_rate=discriminator_learning_rate,
+            d_epochs=d_epochs,
+            rollouts=rollouts,
+            policy_learning_rate=policy_learning_rate,
+        )
+        if not 0 < rollout_rate <= 1:
+            raise UsageError(f"algorithm.rollout_rate must lie in (0, 1], not {rollout_rate!r}")
+        self.parts = parts
+        self.rounds, self.g_steps, self.d_steps, self.d_epochs = rounds, g_steps, d_steps, d_epochs
+        self.rollouts, self.rollout_rate, self.memory_budget = rollouts, rollout_rate, memory_budget
+        self.batch_size, self.clip = batch_size, clip
+        self.pretraining = MaximumLikelihood(
+            parts,
+            epochs=generator_epochs,
+            patience=patience,
+            batch_size=batch_size,
+            learning_rate=generator_learning_rate,
+            clip=clip,
+        )
+        self.discriminator_training = DiscriminatorTraining(
+            parts,
+            sets=discriminator_sets,
+            epochs=discriminator_set_epochs,
+            samples=discriminator_samples,
+            batch_size=batch_size,
+            learning_rate=discriminator_learning_rate,
+        )
+        self.optimizer = torch.optim.Adam(parts.generator.parameters(), policy_learning_rate)
+        self.rollout_policy = copy.deepcopy(parts.generator)  # G_β
+        self.round = 0
+
+    def __iter__(self) -> Iterator[Record]:
+        """Train as Algorithm 1 does; line 1 is done when the networks are built."""
+        yield from self.pretraining  # ------------------------------------------------------------------ 2
+        if self.round == 0:
+            self.update_rollout_policy(rate=1.0)  # ----------------------------------------------------- 3
+        yield from self.discriminator_training  # ------------------------------------------------------- 4, 5
+        while self.round < self.rounds:  # -------------------------------------------------------------- 6
+            values = {}
+            for _ in range(self.g_steps):  # ------------------------------------------------------------ 7
+                ids, start = self.generate()  # --------------------------------------------------------- 8
+                action_value = self.search(ids, start)  # ----------------------------------------------- 9-11
+                values |= self.update_policy(ids, start, action_value)  # ------------------------------- 12
+            # --------------------------------------------------------------------------------------------- 13
+            for _ in range(self.d_steps):  # ------------------------------------------------------------ 14
+                # Draws fresh negatives, then trains for k epochs: ------------------------------------------ 15, 16
+                values["d_loss"] = self.discriminator_training.train_on_fresh_set(self.d_epochs)
+            # --------------------------------------------------------------------------------------------- 17
+            self.update_rollout_policy(self.rollout_rate)  # -------------------------------------------- 18
+            self.round += 1
+            values |= self.measure()
+            yield Record("adversarial", self.round, self.rounds, values, self.round == self.rounds)  # -- 19
+
+    def generate(self) -> tuple[Tensor, Tensor]:
+        """Y_{1:T} ~ G_θ (B, T) with start tokens (B,) drawn like those of the data."""
+        _, start = self.parts.dataset.train.random(self.batch_size, self.parts.rng)
+        return self.discriminator_training.generate(start), start
+
+    def search(self, ids: Tensor, start: Tensor) -> Tensor:
+        """Action values (B, T) under G_β by Eq. 4."""
+        dataset = self.parts.dataset
+        return action_values(
+            self.rollout_policy,
+            self.parts.reward,
+            ids,
+            start,
+            self.rollouts,
+            self.parts.rng,
+            end_id=dataset.end_id,
+            pad_id=dataset.pad_id,
+            memory_budget=self.memory_budget,
+        )
+
+    def update_policy(self, ids: Tensor, start: Tensor, action_value: Tensor) -> dict[str, float]:
+        """One step of Eq. 8; what it measured."""
+        generator, dataset = self.parts.generator, self.parts.dataset
+        mask = ~padding_after_end(ids, dataset.end_id)
+        generator.train()
+        logits = generator(ids, start)
+        loss = policy_gradient_loss(sequence_log_prob(logits, ids, dataset.pad_id), action_value, mask)
+        descend(self.optimizer, loss, generator, self.clip)
+        reward = action_value[:, -1]
+        parts = {f"reward_{name}": value for name, value in self.parts.reward.means().items()}
+        return {
+            "g_loss": loss.item(),
+            "reward_mean": reward.mean().item(),
+            "reward_std": reward.std(correction=0).item(),
+            "entropy": policy_entropy(logits.detach(), mask).item(),
+            **(parts if len(parts) > 1 else {}),
+        }
+
+    @torch.no_grad()
+    def update_rollout_policy(self, rate: float) -> None:
+        """β ← (1 − rate) β + rate θ."""
+        for beta, theta in zip(self.rollout_policy.parameters(), self.parts.generator.parameters(), strict=True):
+            beta.lerp_(theta, rate)
+
+    def measure(self) -> dict[str, float]:
+        """What a round is judged by: held-out accuracy of D, unique share of fresh samples, validation likelihood."""
+        generator, dataset = self.parts.generator, self.parts.dataset
+        with evaluating(generator):
+            accuracy, fake = self.discriminator_training.accuracy()
+            return {
+                "d_accuracy": accuracy,
+                "unique": len(fake.unique(dim=0)) / len(fake),
+                "nll_validation": negative_log_likelihood(generator, dataset.validation, dataset.pad_id),
+            }
+
+    def state_dict(self) -> dict[str, Any]:
+        """State of both pre-trainings, the policy's optimiser, G_β and the counter."""
+        return {
+            "pretraining": self.pretraining.state_dict(),
+            "discriminator_training": self.discriminator_training.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "rollout_policy": self.rollout_policy.state_dict(),
+            "round": self.round,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from `state_dict`'s values."""
+        self.pretraining.load_state_dict(state["pretraining"])
+        self.discriminator_training.load_state_dict(state["discriminator_training"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.rollout_policy.load_state_dict(state["rollout_policy"])
+        self.round = state["round"]

@@ -1,0 +1,147 @@
+"""One directory for everything a run is made of: tensors as safetensors, all else as JSON or TOML, no pickle anywhere.
+
+A directory is written beside its final place and then moved there, so that a run killed at any moment keeps the one before.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from safetensors.torch import load_file, save_file
+
+from seqgan_music.dataset import PARTS, Dataset, Windows
+from seqgan_music.errors import Failure
+
+if TYPE_CHECKING:
+    from seqgan_music.evaluation import Evaluation
+
+TENSORS, VALUES = "tensors.safetensors", "values.json"
+_TENSOR, _PAIRS = "$tensor", "$pairs"
+
+
+def save(directory: Path, state: Mapping[str, Any]) -> None:
+    """Write a nested state of tensors and plain values, in place of what was there.
+
+    Raises
+    ------
+    Failure
+        It cannot be written; what was there is still there.
+    """
+    tensors: dict[str, torch.Tensor] = {}
+    values = _plain(state, "", tensors)
+    fresh, old = directory.with_name(directory.name + ".new"), directory.with_name(directory.name + ".old")
+    try:
+        for leftover in (fresh, old):
+            shutil.rmtree(leftover, ignore_errors=True)
+        fresh.mkdir(parents=True)
+        save_file(tensors, fresh / TENSORS)
+        (fresh / VALUES).write_text(json.dumps(values), encoding="utf-8")
+        if directory.exists():
+            directory.rename(old)
+        fresh.rename(directory)
+        shutil.rmtree(old, ignore_errors=True)
+    except OSError as error:
+        raise Failure(f"cannot write the checkpoint {directory}: {error.strerror}") from error
+
+
+def load(directory: Path) -> dict[str, Any]:
+    """Read what `save` wrote, its tensors in main memory; a state that was being replaced when the run died counts too.
+
+    Raises
+    ------
+    Failure
+        It is missing or damaged.
+    """
+    old = directory.with_name(directory.name + ".old")
+    if not directory.exists() and old.exists():
+        directory = old
+    try:
+        tensors = load_file(directory / TENSORS)
+        values = json.loads((directory / VALUES).read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise Failure(f"{directory} holds no checkpoint: {Path(error.filename or TENSORS).name} is missing") from error
+    except Exception as error:  # safetensors has an exception class of its own for every kind of damage
+        raise Failure(f"the checkpoint {directory} is damaged: {error}") from error
+    state: dict[str, Any] = _restored(values, tensors)
+    return state
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file in one move."""
+    fresh = path.with_name(path.name + ".new")
+    fresh.write_text(text, encoding="utf-8")
+    os.replace(fresh, path)
+
+
+def write_evaluation(directory: Path, evaluation: Evaluation) -> None:
+    """Keep an evaluation with its run."""
+    write_text(directory / "evaluation.json", json.dumps(evaluation.to_dict(), indent=1, ensure_ascii=False))
+
+
+def save_dataset(path: Path, dataset: Dataset) -> None:
+    """Write the windows of all parts."""
+    tensors = {
+        f"{part}.{name}": getattr(getattr(dataset, part), name).cpu().contiguous()
+        for part in PARTS
+        for name in ("ids", "start", "piece")
+    }
+    vocabulary = {
+        "vocab_size": dataset.vocab_size,
+        "end_id": dataset.end_id,
+        "pad_id": dataset.pad_id,
+        "never": list(dataset.never),
+    }
+    save_file(tensors, path, metadata={"vocabulary": json.dumps(vocabulary)})
+
+
+def load_dataset(path: Path) -> Dataset:
+    """Read what `save_dataset` wrote.
+
+    Raises
+    ------
+    Failure
+        It is missing or damaged.
+    """
+    from safetensors import safe_open
+
+    try:
+        with safe_open(path, "pt") as file:
+            vocabulary = json.loads(file.metadata()["vocabulary"])
+            parts = {
+                part: Windows(*(file.get_tensor(f"{part}.{name}") for name in ("ids", "start", "piece"))) for part in PARTS
+            }
+    except Exception as error:  # safetensors has an exception class of its own for every kind of damage
+        raise Failure(f"the run's windows {path} cannot be read: {error}") from error
+    return Dataset(**parts, **{**vocabulary, "never": tuple(vocabulary["never"])})
+
+
+def _plain(value: Any, path: str, tensors: dict[str, torch.Tensor]) -> Any:
+    """Put tensors aside under their path, and leave a value that JSON can hold."""
+    if isinstance(value, torch.Tensor):
+        tensors[path] = value.detach().cpu().clone().contiguous()
+        return {_TENSOR: path}
+    if isinstance(value, Mapping):
+        if all(isinstance(key, str) for key in value):
+            return {key: _plain(item, f"{path}/{key}", tensors) for key, item in value.items()}
+        return {_PAIRS: [[key, _plain(item, f"{path}/{key}", tensors)] for key, item in value.items()]}
+    if isinstance(value, list | tuple):
+        return [_plain(item, f"{path}/{i}", tensors) for i, item in enumerate(value)]
+    return value
+
+
+def _restored(value: Any, tensors: Mapping[str, torch.Tensor]) -> Any:
+    if isinstance(value, list):
+        return [_restored(item, tensors) for item in value]
+    if not isinstance(value, dict):
+        return value
+    if _TENSOR in value:
+        return tensors[value[_TENSOR]]
+    if _PAIRS in value:
+        return {key: _restored(item, tensors) for key, item in value[_PAIRS]}
+    return {key: _restored(item, tensors) for key, item in value.items()}

@@ -1,0 +1,49 @@
+"""Discriminators: networks that tell sequences of the data from generated ones.
+
+A discriminator is a `torch.nn.Module` with these members; one line here makes it known everywhere.
+
+``Discriminator(vocab_size, length, *, options)``
+    Its keyword-only options are the settings of ``[discriminator]``.
+``reset_parameters(rng)``
+    Draw the initial weights from an explicit `torch.Generator`.
+``embed(ids (B, T) or rows (B, T, V)) -> (B, T, E)``
+    Rows of the vocabulary (one-hot, softmax) are embedded like ids, so that gradients can reach a generator.
+``score(embedded (B, T, E)) -> (B,)``
+    ``forward = score(embed(·))``. How a score becomes a reward is said by the loss it was trained with
+    (`seqgan_music.losses`).
+``forward(ids (B, T)) -> (B,)``
+    May take a shorter way to the same scores in eval mode without gradients.
+``penalty() -> scalar``
+    What regularises the weights, added to the loss.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+DISCRIMINATORS = {
+    "cnn": "seqgan_music.discriminators.cnn:CNNDiscriminator",
+}
+
+
+class Discriminator(Protocol):
+    """What the rest of the program may ask of a discriminator; see the module's description."""
+
+    def __call__(self, ids: Tensor) -> Tensor:
+        """Scores (B,) of ids (B, T)."""
+
+    def embed(self, ids: Tensor) -> Tensor:
+        """Embedding (B, T, E) of ids (B, T) or of rows (B, T, V)."""
+
+    def score(self, embedded: Tensor) -> Tensor:
+        """Scores (B,) of an embedding (B, T, E)."""
+
+    def penalty(self) -> Tensor:
+        """Regularisation of the weights."""
+
+    def reset_parameters(self, rng: torch.Generator) -> None:
+        """Draw the initial weights."""

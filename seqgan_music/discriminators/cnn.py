@@ -1,0 +1,139 @@
+"""The convolutional discriminator of SeqGAN: Kim's sentence CNN with a highway layer.
+
+Yu et al. 2017 (arXiv 1609.05473), section 3.3 and the tables of its appendix; Kim 2014 (arXiv 1408.5882);
+highway layer: Srivastava et al. 2015 (arXiv 1505.00387).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from seqgan_music.discriminators.table_convolution import max_over_time, table_of
+from seqgan_music.modes import Dropout
+from seqgan_music.errors import UsageError
+
+_TO_TEN = ((1, 100), (2, 200), (3, 200), (4, 200), (5, 200), (6, 100), (7, 100), (8, 100), (9, 100), (10, 100))
+PAPER_FILTERS = {
+    20: (*_TO_TEN, (15, 160), (20, 160)),
+    32: (*_TO_TEN, (16, 160), (24, 160), (32, 160)),
+}
+"""Widths and numbers of filters for a length T, as the paper has them."""
+SMALL_FILTERS = ((1, 32), (2, 64), (3, 64), (4, 64), (6, 48), (8, 48), (12, 32), (16, 32))
+"""For the lengths of which the paper says nothing."""
+
+
+class CNNDiscriminator(nn.Module):
+    """Embedding, convolutions of several widths, maximum over time, highway layer, dropout, one score.
+
+    The paper's softmax over two classes is the logistic function of the difference of their logits, so one score is the
+    same family of functions.
+
+    Parameters
+    ----------
+    vocab_size : int
+        V.
+    length : int
+        T; filters wider than it are left out.
+    embedding : int
+        E.
+    filters : "auto", "paper", "small" or list of [width, number]
+        "paper" is the table for T = 20 or 32; "auto" is that where it exists and "small" elsewhere.
+    dropout : float
+        Probability of dropping a feature before the output layer, in train mode only. The paper keeps 0.75.
+    l2 : float
+        Weight of half the squared norm of the output layer in `penalty`.
+    """
+
+    def __init__(
+        self,
+        vocab_size: int,
+        length: int,
+        *,
+        embedding: int = 64,
+        filters: str | Sequence[Sequence[int]] = "auto",
+        dropout: float = 0.25,
+        l2: float = 0.2,
+    ) -> None:
+        super().__init__()
+        if embedding < 1:
+            raise UsageError(f"discriminator.embedding must be at least 1, not {embedding!r}")
+        if l2 < 0:
+            raise UsageError(f"discriminator.l2 must not be negative, not {l2!r}")
+        table = _filters(filters, length)
+        self.vocab_size = vocab_size
+        self.l2 = l2
+        self.embedding = nn.Embedding(vocab_size, embedding)
+        self.convolutions = nn.ModuleList(nn.Conv1d(embedding, number, width) for width, number in table)
+        features = sum(number for _, number in table)
+        self.highway = nn.Linear(features, 2 * features)
+        self.dropout = Dropout(dropout, "discriminator.dropout")
+        self.output = nn.Linear(features, 1)
+
+    @torch.no_grad()
+    def reset_parameters(self, rng: torch.Generator) -> None:
+        """Draw weights: embedding uniform in ±1, the others N(0, 2 / fan-in) and biases 0; highway gates start closed by −2."""
+        nn.init.uniform_(self.embedding.weight, -1.0, 1.0, generator=rng)
+        for layer in [*self.convolutions, self.highway, self.output]:
+            assert isinstance(layer, nn.Conv1d | nn.Linear)
+            nn.init.kaiming_normal_(layer.weight, generator=rng)
+            assert layer.bias is not None
+            nn.init.zeros_(layer.bias)
+        self.highway.bias[self.highway.in_features :] = -2.0
+
+    def forward(self, ids: Tensor) -> Tensor:
+        """Scores (B,) of ids (B, T); logits of "real" when trained by cross entropy."""
+        if ids.is_cuda or self.vocab_size > ids.numel():
+            return self.score(self.embed(ids))
+        strongest = [
+            max_over_time(ids, table_of(self.embedding.weight, conv.weight)) + conv.bias for conv in self.convolutions
+        ]
+        return self._head(torch.cat(strongest, 1).relu())
+
+    def embed(self, ids: Tensor) -> Tensor:
+        """Embedding (B, T, E) of ids (B, T), or of rows (B, T, V) over the vocabulary."""
+        if ids.is_floating_point():
+            return ids @ self.embedding.weight
+        return F.embedding(ids, self.embedding.weight)
+
+    def score(self, embedded: Tensor) -> Tensor:
+        """Scores (B,) of an embedding (B, T, E)."""
+        across = embedded.transpose(1, 2)  # (B, E, T)
+        return self._head(torch.cat([conv(across).amax(2).relu() for conv in self.convolutions], 1))
+
+    def penalty(self) -> Tensor:
+        """Half the squared norm of the output layer, times `l2`."""
+        norm: Tensor = self.output.weight.square().sum() + self.output.bias.square().sum()
+        return 0.5 * self.l2 * norm
+
+    def _head(self, features: Tensor) -> Tensor:
+        change, gate = self.highway(features).chunk(2, 1)
+        gate = gate.sigmoid()
+        features = gate * change.relu() + (1 - gate) * features
+        scores: Tensor = self.output(self.dropout(features)).squeeze(1)
+        return scores
+
+
+def _filters(filters: str | Sequence[Sequence[int]], length: int) -> list[tuple[int, int]]:
+    if filters == "auto":
+        filters = "paper" if length in PAPER_FILTERS else "small"
+    if filters == "paper":
+        if length not in PAPER_FILTERS:
+            raise UsageError(
+                f"discriminator.filters='paper': the paper has tables for T = 20 and 32, not {length}; "
+                f"use 'small' or a list of [width, number]"
+            )
+        return list(PAPER_FILTERS[length])
+    if filters == "small":
+        filters = SMALL_FILTERS
+    if isinstance(filters, str):
+        raise UsageError(
+            f"discriminator.filters must be 'auto', 'paper', 'small' or a list of [width, number], not {filters!r}"
+        )
+    table = [(int(width), int(number)) for width, number in filters if width <= length]
+    if not table or min(min(pair) for pair in table) < 1:
+        raise UsageError(f"discriminator.filters must hold a width of 1..{length} and a number of at least 1: {filters!r}")
+    return table

@@ -1,0 +1,262 @@
+"""Numbers about a generator, each beside its anchors.
+
+Every set of samples stands beside *real* (held-out real music), *Markov-1* and *Markov-2* (chains of note events fitted to
+the training part) and *uniform* (random tokens): a number alone says nothing, and the target of most is the value of *real*.
+
+All sets are windows of T tokens, read as melodies and compared as note events (pitch and duration in grid steps), whatever
+the tokenizer. References are the non-overlapping windows of the *test* tunes, the *real* row is those of the *validation*
+tunes; a window that a repeat brings twice counts once. Self-BLEU and the unique share depend on the size of a set, so they are
+taken over equally many samples of every set.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from seqgan_music import corpus, dataset
+from seqgan_music.errors import UsageError
+from seqgan_music.metrics import METRICS
+from seqgan_music.metrics.bleu import EPSILON, References, self_bleu
+from seqgan_music.metrics.diversity import unique_share
+from seqgan_music.metrics.events import events_to_steps, note_events
+from seqgan_music.metrics.markov import Markov
+from seqgan_music.metrics.mse import fill_rests, nearest_mse, pairs_mse
+from seqgan_music.metrics.sequences import Sequences
+from seqgan_music.versions import versions
+
+if TYPE_CHECKING:
+    from seqgan_music.dataset import Dataset, Windows
+    from seqgan_music.notes import Melodies
+    from seqgan_music.run import Run
+    from seqgan_music.tokenizers import Tokenizer
+
+BLEU_ORDERS = (2, 3, 4, 5)
+COLUMNS = (*(f"bleu_{n}" for n in BLEU_ORDERS), "mse_nearest", "mse_pairs", "self_bleu_4", "unique", "nll")
+REAL = "real"
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """A table of measurements.
+
+    Parameters
+    ----------
+    rows : dict of str to dict of str to float
+        Set of samples → metric (a name of `seqgan_music.metrics.METRICS`) → value; NaN where it is not defined.
+    facts : dict
+        Sizes, smoothing, versions: what the numbers depend on.
+    """
+
+    rows: dict[str, dict[str, float]]
+    facts: dict[str, Any] = field(default_factory=dict)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Values for JSON: NaN becomes None."""
+        rows = {
+            row: {name: value if math.isfinite(value) else None for name, value in values.items()}
+            for row, values in self.rows.items()
+        }
+        meanings = {name: {"meaning": METRICS[name].meaning, "target": METRICS[name].target} for name in METRICS}
+        return {"rows": rows, "facts": self.facts, "metrics": meanings}
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class MelodySet:
+    """A set of windows as the metrics take it.
+
+    Parameters
+    ----------
+    events : Sequences
+        Note events, M rows.
+    steps : ndarray (M, S), int
+        What sounds in each grid step.
+    """
+
+    events: Sequences
+    steps: np.ndarray
+
+    @classmethod
+    def of(cls, melodies: Melodies) -> MelodySet:
+        """From a batch of melodies."""
+        names = ("pitch", "onset", "duration", "mask", "length")
+        fields = {name: getattr(melodies, name).cpu().numpy() for name in names}
+        events = note_events(**fields, steps_per_quarter=melodies.steps_per_quarter)
+        return cls(events, melodies.steps.cpu().numpy())
+
+    def __len__(self) -> int:
+        return len(self.events)
+
+
+def evaluate(
+    sets: Mapping[str, MelodySet], references: MelodySet, *, equal_sizes: int | None = None
+) -> dict[str, dict[str, float]]:
+    """Measure sets of melodies against references.
+
+    Parameters
+    ----------
+    sets : mapping of str to MelodySet
+    references : MelodySet
+    equal_sizes : int, optional
+        Samples of every set over which Self-BLEU and the unique share are taken; the size of the smallest set, if left out.
+
+    Returns
+    -------
+    dict of str to dict of str to float
+        BLEU-2 to 5, Self-BLEU-2 to 5, both mean squared errors and the unique share of every set.
+    """
+    known = References(references.events, max(BLEU_ORDERS))
+    equal = equal_sizes or min(len(one) for one in sets.values())
+    reference_curves = fill_rests(references.steps)
+    rows = {}
+    for name, one in sets.items():
+        bleu = known.bleu(one.events)
+        own = self_bleu(one.events[:equal], max(BLEU_ORDERS))
+        curves = fill_rests(one.steps)
+        rows[name] = {
+            **{f"bleu_{n}": _mean(bleu[:, n - 1]) for n in BLEU_ORDERS},
+            **{f"self_bleu_{n}": _mean(own[:, n - 1]) for n in BLEU_ORDERS},
+            "mse_nearest": _mean(nearest_mse(curves, reference_curves)),
+            "mse_pairs": _mean(pairs_mse(curves, reference_curves)),
+            "unique": unique_share(one.events[:equal]),
+        }
+    return rows
+
+
+def evaluate_run(
+    run: Run, *, samples: int = 1000, seed: int = 0, device: str = "auto", against: str | Path | None = None
+) -> Evaluation:
+    """Measure every stage of a run beside its anchors.
+
+    Parameters
+    ----------
+    run : Run
+    samples : int
+        Samples of every stage and of every made-up anchor.
+    seed : int
+        Of the samples.
+    device : str
+        Where the generator samples.
+    against : str or Path, optional
+        A folder of MIDI whose windows are the references, in place of the run's test tunes.
+    """
+    from seqgan_music.algorithms.pretraining import negative_log_likelihood
+
+    if samples < 2:
+        raise UsageError(f"an evaluation needs at least 2 samples, not {samples!r}")
+    data, tokenizer = run.dataset, run.tokenizer
+    held_out = data.test
+    if against is not None:
+        held_out = _windows_of(against, tokenizer, data)
+    drawn = {stage: run.sample(samples, stage=stage, seed=seed, device=device) for stage in run.stages}
+    sets = {stage: MelodySet.of(tokenizer.melodies(ids, start)) for stage, (ids, start) in drawn.items()}
+    rows, facts = _beside_anchors(sets, data, held_out, tokenizer, samples=samples, seed=seed)
+    for stage in drawn:
+        generator = run.generator(stage, device)
+        where = next(generator.parameters()).device
+        rows[stage]["nll"] = negative_log_likelihood(generator, held_out.to(where), data.pad_id)
+    facts |= {"run": str(run.directory), "against": str(against) if against else "the run's test tunes"}
+    return Evaluation(rows, facts)
+
+
+def evaluate_folder(
+    folder: str | Path, against: str | Path, *, length: int = 64, samples: int = 1000, seed: int = 0
+) -> Evaluation:
+    """Measure a folder of MIDI against another, which is split by tune into references, *real* and what Markov learns from.
+
+    Parameters
+    ----------
+    folder, against : str or Path
+        What is measured, and the real music.
+    length : int
+        T, grid steps of a window.
+    samples : int
+        Samples of the made-up anchors.
+    seed : int
+        Of the anchors and of the split.
+    """
+    from seqgan_music.tokenizers.grid import GridTokenizer
+
+    measured, real = corpus.read_corpus(folder), corpus.read_corpus(against)
+    tokenizer = GridTokenizer.fit([*measured.pieces, *real.pieces])
+    encoded, _ = dataset.encode(real.pieces, real.names, tokenizer)
+    data = dataset.build(encoded, corpus.split(list(encoded), (1 / 3, 1 / 3, 1 / 3), seed), tokenizer, length=length)
+    windows = _cut(measured, tokenizer, length)
+    one = MelodySet.of(tokenizer.melodies(*windows))
+    rows, facts = _beside_anchors({str(folder): one}, data, data.test, tokenizer, samples=samples, seed=seed)
+    return Evaluation(rows, facts | {"against": str(against), "tokenizer": tokenizer.to_dict(), "length": length})
+
+
+def _beside_anchors(
+    sets: Mapping[str, MelodySet], data: Dataset, held_out: Windows, tokenizer: Tokenizer, *, samples: int, seed: int
+) -> tuple[dict[str, dict[str, float]], dict[str, Any]]:
+    references = MelodySet.of(tokenizer.melodies(*_without_repeats(held_out)))
+    anchors = {REAL: MelodySet.of(tokenizer.melodies(*_without_repeats(data.validation)))}
+    ids, start = data.train[slice(None)]
+    training = MelodySet.of(tokenizer.melodies(ids, start)).events
+    ended = (ids == data.end_id).any(1).numpy()
+    width = references.steps.shape[1]
+    rng = np.random.default_rng(seed)
+    for order in (1, 2):
+        events = Markov(order).fit(training, ended).sample(samples, rng, steps=width)
+        anchors[f"Markov-{order}"] = MelodySet(events, events_to_steps(events, width))
+    drawable = [token for token in range(data.vocab_size) if token not in {*data.never, data.end_id}]
+    uniform = torch.from_numpy(rng.choice(drawable, (samples, data.length)))
+    anchors["uniform"] = MelodySet.of(tokenizer.melodies(uniform, data.train.random(samples, _torch_rng(seed))[1]))
+    everything = {**sets, **anchors}
+    equal = min(len(one) for one in everything.values())
+    rows = evaluate(everything, references, equal_sizes=equal)
+    rows["uniform"]["nll"] = math.log(len(drawable))
+    for values in rows.values():
+        values.setdefault("nll", math.nan)
+    facts = {
+        "samples": {name: len(one) for name, one in everything.items()},
+        "references": len(references),
+        "samples for Self-BLEU and unique": equal,
+        "BLEU": f"mean sentence BLEU of note events, all references, method 1 smoothing with epsilon {EPSILON}",
+        "MSE": "semitones² on the grid, held notes expanded, a rest carries the last pitch",
+        "seed": seed,
+        "versions": versions(),
+    }
+    return rows, facts
+
+
+def _without_repeats(windows: Windows) -> tuple[Tensor, Tensor]:
+    """Windows (M, T) and start tokens (M,) in their order, each once."""
+    ids, start = windows[slice(None)]
+    both = torch.cat([start[:, None], ids], 1).numpy()
+    _, first = np.unique(both, axis=0, return_index=True)
+    rows = torch.from_numpy(np.sort(first))
+    return ids[rows], start[rows]
+
+
+def _windows_of(folder: str | Path, tokenizer: Tokenizer, data: Dataset) -> Windows:
+    ids, start = _cut(corpus.read_corpus(folder), tokenizer, data.length)
+    return dataset.Windows(ids, start, torch.zeros_like(start))
+
+
+def _cut(source: corpus.Corpus, tokenizer: Tokenizer, length: int) -> tuple[Tensor, Tensor]:
+    """Windows (M, T) without overlap and start tokens (M,) of all pieces that the tokenizer can say."""
+    encoded, refused = dataset.encode(source.pieces, source.names, tokenizer)
+    if not encoded:
+        raise UsageError(f"no piece of {source.root} can be measured: {corpus.summary(refused)}")
+    cut = [tokenizer.windows(ids, length, every_bar=False) for ids in encoded.values()]
+    starts = np.repeat([ids[0] for ids in encoded.values()], [len(windows) for windows in cut])
+    return torch.from_numpy(np.concatenate(cut)), torch.from_numpy(starts)
+
+
+def _mean(values: np.ndarray) -> float:
+    """Mean of what is defined; NaN if nothing is."""
+    defined = values[~np.isnan(values)]
+    return float(defined.mean()) if len(defined) else math.nan
+
+
+def _torch_rng(seed: int) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)

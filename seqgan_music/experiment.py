@@ -1,0 +1,442 @@
+"""A run from settings to a finished directory: builds the parts, iterates the algorithm, decides when to log and save.
+
+Settings are sections of options. Each section belongs to one component, whose constructor's keyword-only arguments are the
+options it takes; ``name`` says which component of a table it is.
+
+==================  ===============================================================
+``[run]``           ``seed``, ``device`` (auto, cpu, cuda, mps)
+``[data]``          ``length`` (T), ``fractions`` and ``split_seed`` of the split by tune
+``[tokenizer]``     a name of `seqgan_music.tokenizers.TOKENIZERS` and its options
+``[generator]``     likewise
+``[discriminator]`` likewise
+``[loss]``          ``name``: what the discriminator is trained by
+``[reward]``        ``lambda``: share of the discriminator in the reward
+``[objectives]``    an objective's name = its weight
+``[algorithm]``     a name of `seqgan_music.algorithms.ALGORITHMS` and its options
+==================  ===============================================================
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import tomli_w
+import torch
+
+from seqgan_music import checkpoint, config, corpus, dataset, registry
+from seqgan_music.algorithms import ALGORITHMS, Algorithm, Parts
+from seqgan_music.algorithms.record import Record
+from seqgan_music.discriminators import DISCRIMINATORS
+from seqgan_music.errors import Failure, UsageError
+from seqgan_music.generators import GENERATORS
+from seqgan_music.losses import DISCRIMINATOR_LOSSES
+from seqgan_music.objectives import OBJECTIVES
+from seqgan_music.rewards import Reward
+from seqgan_music.tokenizers import TOKENIZERS, Tokenizer
+from seqgan_music.versions import versions
+
+if TYPE_CHECKING:
+    from seqgan_music.corpus import Corpus
+    from seqgan_music.dataset import Dataset
+
+TABLES = {
+    "tokenizer": TOKENIZERS,
+    "generator": GENERATORS,
+    "discriminator": DISCRIMINATORS,
+    "loss": DISCRIMINATOR_LOSSES,
+    "algorithm": ALGORITHMS,
+}
+DEFAULTS: config.Config = {
+    "run": {"seed": 1, "device": "auto"},
+    "data": {"length": 64, "fractions": [0.8, 0.1, 0.1], "split_seed": 0},
+    "tokenizer": {"name": "grid"},
+    "generator": {"name": "lstm"},
+    "discriminator": {"name": "cnn"},
+    "loss": {"name": "bce"},
+    "reward": {"lambda": 1.0},
+    "objectives": {},
+    "algorithm": {"name": "seqgan"},
+}
+PERFECT_DISCRIMINATOR, COLLAPSED = 0.99, 0.5
+CONFIG, TOKENIZER, WINDOWS, RUN, LOG, CHECKPOINTS = (
+    "config.toml",
+    "tokenizer.json",
+    "windows.safetensors",
+    "run.json",
+    "metrics.jsonl",
+    "checkpoints",
+)  # files of a run directory
+
+
+def resolve(settings: Mapping[str, Mapping[str, Any]], *, own_code: bool = True) -> config.Config:
+    """Fill in every default and refuse what no component knows.
+
+    The tokenizer's options stay as given: what is left out is fitted to the corpus and recorded with the run.
+
+    Raises
+    ------
+    UsageError
+        Unknown section, component or option.
+    """
+    for section in settings:
+        if section not in DEFAULTS:
+            raise UsageError(f"unknown section [{section}]; there are: {', '.join(DEFAULTS)}")
+    resolved = config.merge(DEFAULTS, settings)
+    for section in ("run", "data", "reward"):
+        unknown = set(resolved[section]) - set(DEFAULTS[section])
+        if unknown:
+            raise UsageError(f"[{section}] has no option {min(unknown)!r}; it has: {', '.join(DEFAULTS[section])}")
+    for section, table in TABLES.items():
+        options = dict(resolved[section])
+        name = options.pop("name")
+        factory = registry.resolve(table, section, name, own_code=own_code)
+        registry.check_options(factory, options, f"{section} {name!r}")
+        if section != "tokenizer":
+            resolved[section] = {"name": name, **registry.options_of(factory), **options}
+    for name in resolved["objectives"]:
+        registry.resolve(OBJECTIVES, "objective", name, own_code=own_code)
+    return resolved
+
+
+def choose_device(name: str) -> torch.device:
+    """The device a name stands for; ``auto`` is a CUDA GPU where there is one, else the CPU.
+
+    Raises
+    ------
+    UsageError
+        Unknown, or not to be had on this machine.
+    """
+    available = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if name == "auto":
+        return torch.device("cuda" if available["cuda"] else "cpu")
+    if name not in available:
+        raise UsageError(f"unknown device {name!r}; there are: auto, {', '.join(available)}")
+    if not available[name]:
+        raise UsageError(f"device {name!r} is not to be had on this machine; use auto or cpu")
+    return torch.device(name)
+
+
+def build_generator(settings: config.Config, data: Dataset, *, own_code: bool = False) -> Any:
+    """The generator that settings describe, its weights not yet drawn."""
+    options = dict(settings["generator"])
+    factory = registry.resolve(GENERATORS, "generator", options.pop("name"), own_code=own_code)
+    return factory(data.vocab_size, data.never, **options)
+
+
+def build_discriminator(settings: config.Config, data: Dataset, *, own_code: bool = False) -> Any:
+    """The discriminator that settings describe, its weights not yet drawn."""
+    options = dict(settings["discriminator"])
+    factory = registry.resolve(DISCRIMINATORS, "discriminator", options.pop("name"), own_code=own_code)
+    return factory(data.vocab_size, data.length, **options)
+
+
+def read_tokenizer(directory: Path) -> Tokenizer:
+    """The tokenizer saved with a run."""
+    values = json.loads((directory / TOKENIZER).read_text(encoding="utf-8"))
+    factory = registry.resolve(TOKENIZERS, "tokenizer", values.pop("name"))
+    tokenizer: Tokenizer = factory.from_dict(values)
+    return tokenizer
+
+
+def read_log(directory: Path) -> list[dict[str, Any]]:
+    """Records of a run, one dictionary each."""
+    return [json.loads(line) for line in (directory / LOG).read_text(encoding="utf-8").splitlines()]
+
+
+class Experiment:
+    """A run that is being trained: iterate over it to train, each record being on disk before it is seen.
+
+    Make one with `Experiment.create` or `Experiment.resume`.
+
+    Parameters
+    ----------
+    directory : Path
+        Of the run.
+    settings : Config
+        Resolved.
+    tokenizer : Tokenizer
+    data : Dataset
+    own_code : bool
+        Whether the settings come from the user now, so that components outside the package may be loaded.
+    """
+
+    def __init__(
+        self, directory: Path, settings: config.Config, tokenizer: Tokenizer, data: Dataset, *, own_code: bool = False
+    ) -> None:
+        self.directory, self.settings = directory, settings
+        self.device = choose_device(settings["run"]["device"])
+        seed = settings["run"]["seed"]
+        weights_rng = torch.Generator().manual_seed(seed)  # on the CPU, so that every device starts from the same weights
+        generator = build_generator(settings, data, own_code=own_code)
+        discriminator = build_discriminator(settings, data, own_code=own_code)
+        for network in (generator, discriminator):
+            network.reset_parameters(weights_rng)
+            network.to(self.device)
+        loss = registry.resolve(DISCRIMINATOR_LOSSES, "loss", settings["loss"]["name"], own_code=own_code)()
+        objectives = {
+            name: (registry.resolve(OBJECTIVES, "objective", name, own_code=own_code)(), weight)
+            for name, weight in settings["objectives"].items()
+        }
+        reward = Reward(discriminator, loss, tokenizer, objectives, settings["reward"]["lambda"])
+        rng = torch.Generator(self.device).manual_seed(seed)
+        self.parts = Parts(generator, discriminator, loss, reward, data.to(self.device), rng)
+        options = dict(settings["algorithm"])
+        factory = registry.resolve(ALGORITHMS, "algorithm", options.pop("name"), own_code=own_code)
+        self.algorithm: Algorithm = factory(self.parts, **options)
+        self.records = 0
+
+    @classmethod
+    def create(cls, source: Corpus, settings: Mapping[str, Mapping[str, Any]], directory: Path) -> Experiment:
+        """Start a run on a corpus.
+
+        Raises
+        ------
+        UsageError
+            Settings or corpus cannot be used; nothing is written then.
+        Failure
+            The directory cannot be written.
+        """
+        resolved = resolve(settings)
+        if directory.exists() and any(directory.iterdir()):
+            raise UsageError(f"{directory} is not empty; name another directory, or go on with --resume {directory}")
+        options = dict(resolved["tokenizer"])
+        name = options.pop("name")
+        factory = registry.resolve(TOKENIZERS, "tokenizer", name, own_code=True)
+        tokenizer = factory.fit(source.pieces, **options)
+        encoded, refused = dataset.encode(source.pieces, source.names, tokenizer)
+        if not encoded:
+            raise UsageError(f"no piece of {source.root} can be used: {corpus.summary(refused)}")
+        split = corpus.split(list(encoded), resolved["data"]["fractions"], resolved["data"]["split_seed"])
+        data = dataset.build(encoded, split, tokenizer, length=resolved["data"]["length"])
+        experiment = cls(directory, resolved, tokenizer, data, own_code=True)
+        facts = {
+            "versions": versions(),
+            "threads": torch.get_num_threads(),
+            "corpus": {
+                "root": str(Path(source.root).resolve()),
+                "digest": source.digest,
+                "pieces": len(encoded),
+                "refused": [dataclasses.asdict(refusal) for refusal in [*source.refusals, *refused]],
+                "split": {part: [source.names[number] for number in numbers] for part, numbers in split.items()},
+                "windows": {part: len(getattr(data, part)) for part in dataset.PARTS},
+                "windows_digest": data.digest(),
+            },
+        }
+        try:
+            directory.mkdir(parents=True, exist_ok=True)
+            (directory / CONFIG).write_text(tomli_w.dumps(resolved), encoding="utf-8")
+            (directory / TOKENIZER).write_text(json.dumps({"name": name, **tokenizer.to_dict()}), encoding="utf-8")
+            checkpoint.save_dataset(directory / WINDOWS, data)
+            (directory / LOG).touch()
+            (directory / RUN).write_text(json.dumps(facts, indent=1, ensure_ascii=False), encoding="utf-8")
+            _point_latest_at(directory)
+        except OSError as error:
+            raise Failure(f"cannot write the run directory {directory}: {error.strerror}") from error
+        return experiment
+
+    @classmethod
+    def resume(cls, directory: Path, device: str | None = None) -> Experiment:
+        """Go on with a run after its last record.
+
+        Raises
+        ------
+        UsageError
+            Not a run directory.
+        Failure
+            The run is damaged.
+        """
+        settings, tokenizer, data = open_directory(directory)
+        if device is not None:
+            settings["run"]["device"] = device
+        experiment = cls(directory, settings, tokenizer, data)
+        last = directory / CHECKPOINTS / "last"
+        if last.exists() or last.with_name("last.old").exists():
+            state = checkpoint.load(last)
+            experiment.parts.load_state_dict(state["parts"])
+            experiment.algorithm.load_state_dict(state["algorithm"])
+            experiment.records = state["records"]
+        lines = (directory / LOG).read_text(encoding="utf-8").splitlines(keepends=True)
+        checkpoint.write_text(directory / LOG, "".join(lines[: experiment.records]))
+        return experiment
+
+    def __iter__(self) -> Iterator[tuple[Record, list[str]]]:
+        """Train; yields every record, with its seconds among the values, and words of warning about it.
+
+        Raises
+        ------
+        Failure
+            A loss is not finite; the checkpoint before it is kept.
+        """
+        began = time.perf_counter()
+        for plain in self.algorithm:
+            now = time.perf_counter()
+            record = dataclasses.replace(plain, values={**plain.values, "seconds": now - began})
+            began = now
+            self._check_finite(record)
+            self.records += 1
+            line = {"phase": record.phase, "step": record.step, "of": record.of, **record.values}
+            with open(self.directory / LOG, "a", encoding="utf-8") as log:
+                log.write(json.dumps(line) + "\n")
+            if record.completed:
+                networks = {"generator": self.parts.generator.state_dict()}
+                if record.phase != "mle":
+                    networks["discriminator"] = self.parts.discriminator.state_dict()
+                checkpoint.save(self.directory / CHECKPOINTS / record.phase, networks)
+            state = {
+                "parts": self.parts.state_dict(),
+                "algorithm": self.algorithm.state_dict(),
+                "phase": record.phase,
+                "records": self.records,
+            }
+            checkpoint.save(self.directory / CHECKPOINTS / "last", state)
+            yield record, warnings_about(record)
+
+    def _check_finite(self, record: Record) -> None:
+        for name in ("g_loss", "d_loss", "nll_validation"):
+            value = record.values.get(name, 0.0)
+            if not math.isfinite(value):
+                raise Failure(
+                    f"{name} is {value} in {record.phase} {record.step}; the state before it is kept in {self.directory}. "
+                    f"Try smaller learning rates (algorithm.*_learning_rate)"
+                )
+
+
+def train(
+    source: Corpus | str | Path,
+    *,
+    algorithm: str | None = None,
+    objectives: Mapping[str, float] | None = None,
+    lambda_: float | None = None,
+    preset: str = "default",
+    settings: Mapping[str, Mapping[str, Any]] | None = None,
+    directory: str | Path | None = None,
+    seed: int | None = None,
+    device: str | None = None,
+    on_record: Callable[[Record, list[str]], None] | None = None,
+) -> Any:
+    """Train on a corpus and open the finished run.
+
+    Parameters
+    ----------
+    source : Corpus, str or Path
+        A corpus, or the folder or file to read it from.
+    algorithm : str, optional
+        A name of `seqgan_music.algorithms.ALGORITHMS`.
+    objectives : mapping of str to float, optional
+        Objectives and their weights.
+    lambda_ : float, optional
+        Share of the discriminator in the reward; 0.5 where objectives are given.
+    preset : str
+        Settings to start from.
+    settings : mapping, optional
+        Sections of options laid over the preset.
+    directory : str or Path, optional
+        Where the run goes; a new one under ``runs/`` if left out.
+    seed, device : optional
+        Of ``[run]``.
+    on_record : callable, optional
+        Called with every `Record` and the words of warning about it.
+
+    Returns
+    -------
+    Run
+
+    Raises
+    ------
+    UsageError, Failure
+    """
+    from seqgan_music.run import Run
+
+    if not isinstance(source, corpus.Corpus):
+        source = corpus.read_corpus(source)
+    layers = config.merge(
+        config.preset(preset), settings or {}, shortcuts(algorithm, objectives, lambda_, seed=seed, device=device)
+    )
+    where = Path(directory) if directory is not None else new_directory(resolve(layers)["algorithm"]["name"])
+    experiment = Experiment.create(source, layers, where)
+    for record, warnings in experiment:
+        if on_record is not None:
+            on_record(record, warnings)
+    return Run(where)
+
+
+def shortcuts(
+    algorithm: str | None = None,
+    objectives: Mapping[str, float] | None = None,
+    lambda_: float | None = None,
+    *,
+    seed: int | None = None,
+    device: str | None = None,
+) -> config.Config:
+    """The settings that have an argument of their own, as sections."""
+    sections: config.Config = {}
+    if algorithm is not None:
+        sections["algorithm"] = {"name": algorithm}
+    if objectives:
+        sections["objectives"] = dict(objectives)
+        lambda_ = 0.5 if lambda_ is None else lambda_
+    if lambda_ is not None:
+        sections["reward"] = {"lambda": lambda_}
+    run = {"seed": seed, "device": device}
+    if given := {name: value for name, value in run.items() if value is not None}:
+        sections["run"] = given
+    return sections
+
+
+def new_directory(algorithm: str, parent: Path = Path("runs")) -> Path:
+    """A directory that does not exist yet, named by date, time and algorithm."""
+    base = f"{time.strftime('%Y-%m-%d-%H%M%S')}-{algorithm.rpartition(':')[2]}"
+    directory, number = parent / base, 1
+    while directory.exists():
+        number += 1
+        directory = parent / f"{base}-{number}"
+    return directory
+
+
+def open_directory(directory: Path) -> tuple[config.Config, Tokenizer, Dataset]:
+    """Settings, tokenizer and windows of a run.
+
+    Raises
+    ------
+    UsageError
+        Not a run directory.
+    """
+    if not (directory / RUN).is_file():
+        raise UsageError(f"{str(directory)!r} is not a run: it has no {RUN}; seqgan-music train makes one")
+    settings = config.read_config(directory / CONFIG)
+    settings.setdefault("objectives", {})
+    return settings, read_tokenizer(directory), checkpoint.load_dataset(directory / WINDOWS)
+
+
+def warnings_about(record: Record) -> list[str]:
+    """What a person should know about a record before trusting the run."""
+    warnings = []
+    values = record.values
+    if record.phase == "adversarial" and values.get("d_accuracy", 0.0) > PERFECT_DISCRIMINATOR:
+        warnings.append(
+            f"the discriminator tells {values['d_accuracy']:.0%} apart, so its reward says little; "
+            "lower algorithm.discriminator_learning_rate or d_steps, or train the generator longer first"
+        )
+    if values.get("unique", 1.0) < COLLAPSED:
+        warnings.append(
+            f"only {values['unique']:.0%} of the samples are unique: the generator is collapsing; "
+            "lower algorithm.policy_learning_rate or stop earlier"
+        )
+    return warnings
+
+
+def _point_latest_at(directory: Path) -> None:
+    """Let ``latest`` beside the run be the run, where the file system has links."""
+    latest = directory.parent / "latest"
+    if latest.is_symlink() or not latest.exists():
+        try:
+            latest.unlink(missing_ok=True)
+            latest.symlink_to(directory.name)
+        except OSError:
+            return

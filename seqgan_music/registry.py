@@ -1,0 +1,116 @@
+"""From a name to a class, and from a class and options to an instance.
+
+A table maps a name to ``"module:Class"``, so that naming a thing does not import it. ``module:Name`` and ``./file.py:name``
+work wherever a name does, for code of one's own; such code is loaded only where the caller says that its user named it.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import importlib.util
+import inspect
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from seqgan_music.errors import UsageError
+
+Table = Mapping[str, str]
+
+
+def resolve(table: Table, kind: str, name: str, *, own_code: bool = False) -> Any:
+    """Find what a name stands for.
+
+    Parameters
+    ----------
+    table : mapping of str to str
+        Name to ``"module:attribute"``.
+    kind : str
+        What the table lists, for messages: ``"tokenizer"``.
+    name : str
+        A name of the table, ``module:Name`` or ``./file.py:name``.
+    own_code : bool
+        Whether `name` was given by the user, so that code outside this package may be loaded.
+
+    Raises
+    ------
+    UsageError
+        Unknown name (with the nearest known one), or code that cannot be loaded.
+    """
+    if name in table:
+        module, _, attribute = table[name].partition(":")
+        return getattr(importlib.import_module(module), attribute)
+    if ":" not in name:
+        near = difflib.get_close_matches(name, table, n=1)
+        hint = f"did you mean {near[0]!r}?" if near else f"there are: {', '.join(table)}"
+        raise UsageError(f"unknown {kind} {name!r}; {hint}")
+    if not own_code:
+        raise UsageError(
+            f"{kind} {name!r} is code outside seqgan-music, and a saved run does not get to load code; "
+            f"name it yourself on the command line or in the config you pass"
+        )
+    source, _, attribute = name.rpartition(":")
+    loaded = _load_file(Path(source), kind) if source.endswith(".py") else _load_module(source, kind)
+    try:
+        return getattr(loaded, attribute)
+    except AttributeError:
+        raise UsageError(f"{kind} {name!r}: {source} has nothing named {attribute!r}") from None
+
+
+def _load_module(source: str, kind: str) -> Any:
+    try:
+        return importlib.import_module(source)
+    except ImportError as error:
+        raise UsageError(f"{kind}: cannot import {source!r}: {error}") from error
+
+
+def _load_file(path: Path, kind: str) -> Any:
+    if not path.is_file():
+        raise UsageError(f"{kind}: no such file: {path}")
+    name = f"seqgan_music_own_{path.stem}"
+    spec = importlib.util.spec_from_file_location(name, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:  # whatever a user's file raises is that file's fault, and is said so
+        raise UsageError(f"{kind}: {path} cannot be loaded: {type(error).__name__}: {error}") from error
+    return module
+
+
+def options_of(factory: Any) -> dict[str, Any]:
+    """Keyword-only options of a constructor or function and their defaults.
+
+    Examples
+    --------
+    >>> def window(length, *, stride=4): ...
+    >>> options_of(window)
+    {'stride': 4}
+    """
+    parameters = inspect.signature(factory).parameters.values()
+    return {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY and p.default is not p.empty}
+
+
+def check_options(factory: Any, options: Mapping[str, Any], what: str) -> None:
+    """Refuse an option that `factory` does not have.
+
+    Raises
+    ------
+    UsageError
+        With the list of the options that exist.
+    """
+    known = options_of(factory)
+    for option in options:
+        if option not in known:
+            near = difflib.get_close_matches(option, known, n=1)
+            hint = f"did you mean {near[0]!r}? " if near else ""
+            raise UsageError(f"{what} has no option {option!r}; {hint}it has: {', '.join(sorted(known)) or 'none'}")
+
+
+def describe(factory: Any) -> str:
+    """First line of a component's docstring."""
+    return (inspect.getdoc(factory) or "").partition("\n")[0]

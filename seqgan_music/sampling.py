@@ -1,0 +1,151 @@
+"""The only place where a token is drawn.
+
+Every draw is an inverse-CDF look-up of a uniform number that belongs to one step and one row, so that the number of rows
+computed at once changes no draw.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from seqgan_music.errors import UsageError
+from seqgan_music.modes import evaluating
+
+if TYPE_CHECKING:
+    from seqgan_music.generators import Generator
+
+ROWS_AT_ONCE = 4096
+
+
+def draw(logits: Tensor, uniform: Tensor) -> Tensor:
+    """Draw token ids by inverting the cumulative distribution.
+
+    Parameters
+    ----------
+    logits : Tensor (B, V)
+        −inf for what must never be drawn; at least one finite in a row.
+    uniform : Tensor (B,) or (B, K)
+        In [0, 1): one draw for each.
+
+    Returns
+    -------
+    Tensor (B,) or (B, K), int64
+        The smallest id whose cumulative probability exceeds the uniform number.
+    """
+    cumulative = logits.softmax(1).cumsum(1)  # (B, V)
+    total = cumulative[:, -1:]
+    # Rounding must not lift a uniform number to the total, which no id exceeds.
+    wanted = uniform.contiguous() if uniform.dim() == 2 else uniform[:, None]
+    threshold = torch.minimum(wanted * total, torch.nextafter(total, torch.zeros_like(total)))
+    return torch.searchsorted(cumulative, threshold, right=True).view(uniform.shape)
+
+
+def narrow(logits: Tensor, *, temperature: float = 1.0, top_k: int = 0, top_p: float = 1.0) -> Tensor:
+    """Sharpen or cut off a distribution.
+
+    Parameters
+    ----------
+    logits : Tensor (B, V)
+    temperature : float
+        Divides the logits; below 1 sharpens.
+    top_k : int
+        Keep the k most likely tokens; 0 keeps all.
+    top_p : float
+        Keep the smallest set of most likely tokens whose probability reaches p (Holtzman et al. 2020, arXiv 1904.09751).
+
+    Returns
+    -------
+    Tensor (B, V)
+        −inf for what is cut off.
+    """
+    if temperature != 1.0:
+        logits = logits / temperature
+    if top_k:
+        smallest = logits.topk(min(top_k, logits.shape[1])).values[:, -1:]
+        logits = logits.masked_fill(logits < smallest, -torch.inf)
+    if top_p < 1.0:
+        ordered, order = logits.sort(dim=1, descending=True)
+        probability = ordered.softmax(1)
+        before = probability.cumsum(1) - probability
+        cut = torch.zeros_like(before, dtype=torch.bool).scatter_(1, order, before >= top_p)
+        logits = logits.masked_fill(cut, -torch.inf)
+    return logits
+
+
+def check_narrowing(temperature: float, top_k: int, top_p: float) -> None:
+    """Refuse values that mean nothing.
+
+    Raises
+    ------
+    UsageError
+    """
+    if not temperature > 0:
+        raise UsageError(f"temperature must be above 0, not {temperature!r}")
+    if top_k < 0:
+        raise UsageError(f"top-k must be 0 (off) or more, not {top_k!r}")
+    if not 0 < top_p <= 1:
+        raise UsageError(f"top-p must lie in (0, 1], not {top_p!r}")
+
+
+def sample(
+    generator: Generator,
+    start: Tensor,
+    length: int,
+    rng: torch.Generator,
+    *,
+    end_id: int = -1,
+    pad_id: int = -1,
+    temperature: float = 1.0,
+    top_k: int = 0,
+    top_p: float = 1.0,
+    end_from: int = 0,
+) -> Tensor:
+    """Draw sequences from a generator, in eval mode and without gradients.
+
+    Parameters
+    ----------
+    generator : Generator
+    start : Tensor (B,), int64
+        Start token of each sequence.
+    length : int
+        T.
+    rng : torch.Generator
+        On the generator's device.
+    end_id, pad_id : int
+        After END follows PAD; −1 where the vocabulary has none.
+    temperature, top_k, top_p
+        See `narrow`.
+    end_from : int
+        END is not drawn before this step.
+
+    Returns
+    -------
+    Tensor (B, T), int64
+        Without START.
+    """
+    check_narrowing(temperature, top_k, top_p)
+    uniform = torch.rand(length, len(start), generator=rng, device=start.device)  # (T, B)
+    ids = torch.empty(len(start), length, dtype=torch.int64, device=start.device)
+    with evaluating(generator):
+        for first in range(0, len(start), ROWS_AT_ONCE):
+            rows = slice(first, first + ROWS_AT_ONCE)
+            token = start[rows]
+            state = generator.start(len(token))
+            ended = torch.zeros_like(token, dtype=torch.bool)
+            for t in range(length):
+                logits, state = generator.step(token, state)
+                logits = narrow(logits, temperature=temperature, top_k=top_k, top_p=top_p)
+                if t < end_from and end_id >= 0:
+                    logits[:, end_id] = -torch.inf
+                token = torch.where(ended, pad_id, draw(logits, uniform[t, rows]))
+                ended |= token == end_id
+                ids[rows, t] = token
+    return ids
+
+
+def padding_after_end(ids: Tensor, end_id: int) -> Tensor:
+    """Which steps of ids (B, T) lie after END; END's own step does not."""
+    return (ids == end_id).cumsum(1) > (ids == end_id).long()
