@@ -6,22 +6,22 @@ import json
 from pathlib import Path
 
 import click
+from seqgan_music_cli import options
 
 from seqgan_music.errors import UsageError
-from seqgan_music_cli import options
 
 
 @click.command("evaluate")
 @click.argument("what", type=click.Path(path_type=Path), metavar="RUN|MIDI_FOLDER")
-@click.option("--against", type=click.Path(path_type=Path), help="Folder of real MIDI.  [default: the run's test tunes]")
+@click.option(
+    "--against", type=click.Path(path_type=Path), help="Folder of real MIDI.  [default: the run's test tunes]"
+)
 @click.option("-n", "--samples", default=1000, show_default=True, help="Samples of every stage and made-up anchor.")
 @click.option("--length", default=64, show_default=True, help="Grid steps of a window, for a folder of MIDI.")
 @click.option("--seed", default=0, show_default=True, help="Of the samples.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON alone.")
 @options.device
-def command(
-    what: Path, against: Path | None, samples: int, length: int, seed: int, as_json: bool, device: str
-) -> None:
+def command(what: Path, against: Path | None, samples: int, length: int, seed: int, as_json: bool, device: str) -> None:
     """Measure a run, or a folder of MIDI, beside its anchors: real, Markov-1, Markov-2 and uniform.
 
     \b

@@ -6,14 +6,15 @@ from pathlib import Path
 from typing import Any
 
 import click
-
 from seqgan_music_cli import options
 
 
 @click.command("generate")
 @click.argument("run", type=click.Path(path_type=Path))
 @click.option("-n", default=8, show_default=True, help="Number of melodies.")
-@click.option("-o", "--out", type=click.Path(path_type=Path), default=Path("out"), show_default=True, help="Folder for them.")
+@click.option(
+    "-o", "--out", type=click.Path(path_type=Path), default=Path("out"), show_default=True, help="Folder for them."
+)
 @click.option("--seed", default=0, show_default=True, help="The same seed gives the same files.")
 @click.option("--temperature", default=1.0, show_default=True, help="Below 1 is more predictable, above 1 wilder.")
 @click.option("--top-k", default=0, show_default=True, help="Draw among the k most likely tokens; 0 is all.")

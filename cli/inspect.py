@@ -11,7 +11,9 @@ import click
 @click.command("inspect")
 @click.argument("source", type=click.Path(path_type=Path), metavar="MIDI_FOLDER")
 @click.option("--length", default=64, show_default=True, help="Tokens of a window.")
-@click.option("--steps-per-quarter", default=4, show_default=True, help="Grid steps of a quarter note; 4 are sixteenths.")
+@click.option(
+    "--steps-per-quarter", default=4, show_default=True, help="Grid steps of a quarter note; 4 are sixteenths."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON alone.")
 def command(source: Path, length: int, steps_per_quarter: int, as_json: bool) -> None:
     """Say what of a folder would be used, and what is refused and why.

@@ -34,11 +34,17 @@ def parse_objective(text: str) -> tuple[str, float]:
 @click.argument("source", required=False, type=click.Path(path_type=Path), metavar="MIDI_FOLDER")
 @click.option("-p", "--preset", default="default", show_default=True, help="Settings to start from: see `list`.")
 @click.option("-c", "--config", "config_file", type=click.Path(path_type=Path), help="TOML file of settings.")
-@click.option("-s", "--set", "assignments", multiple=True, metavar="SECTION.OPTION=VALUE", help="One setting; repeatable.")
+@click.option(
+    "-s", "--set", "assignments", multiple=True, metavar="SECTION.OPTION=VALUE", help="One setting; repeatable."
+)
 @click.option("-a", "--algorithm", help="seqgan, mle: see `list`.")
-@click.option("-O", "--objective", "objectives", multiple=True, metavar="NAME[=WEIGHT]", help="Steer towards; repeatable.")
+@click.option(
+    "-O", "--objective", "objectives", multiple=True, metavar="NAME[=WEIGHT]", help="Steer towards; repeatable."
+)
 @click.option("--lambda", "lambda_", type=float, help="Share of the discriminator in the reward; 0.5 with -O, else 1.")
-@click.option("-o", "--out", type=click.Path(path_type=Path), help="Run directory.  [default: runs/DATE-TIME-ALGORITHM]")
+@click.option(
+    "-o", "--out", type=click.Path(path_type=Path), help="Run directory.  [default: runs/DATE-TIME-ALGORITHM]"
+)
 @click.option("--seed", type=int, help="Of weights and of everything drawn.  [default: 1]")
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda", "mps"]), help="Where to compute.  [default: auto]")
 @click.option("--resume", type=click.Path(path_type=Path), metavar="RUN", help="Go on with a run; no other settings.")
@@ -89,17 +95,14 @@ def _created(
     seed: int | None,
     device: str | None,
 ) -> Any:
-    settings = config.merge(
-        config.preset(preset),
-        config.read_config(config_file) if config_file else {},
-        *[config.parse_assignment(text) for text in assignments],
-    )
+    layers = [config.preset(preset), config.read_config(config_file) if config_file else {}]
+    single = [config.parse_assignment(text) for text in assignments]
     weights = dict(map(parse_objective, objectives))
     # Slow imports come after what can be refused without them.
     from seqgan_music import corpus
     from seqgan_music.experiment import Experiment, new_directory, resolve, shortcuts
 
-    settings = config.merge(settings, shortcuts(algorithm, weights, lambda_, seed=seed, device=device))
+    settings = config.merge(*layers, shortcuts(algorithm, weights, lambda_, seed=seed, device=device), *single)
     resolved = resolve(settings)
     found = corpus.read_corpus(source, processes=0)
     experiment = Experiment.create(found, settings, out or new_directory(resolved["algorithm"]["name"]))

@@ -1,6 +1,7 @@
 """One directory for everything a run is made of: tensors as safetensors, all else as JSON or TOML, no pickle anywhere.
 
-A directory is written beside its final place and then moved there, so that a run killed at any moment keeps the one before.
+A directory is written beside its final place and then moved there, so that a run killed at any moment keeps the one
+before.
 """
 
 from __future__ import annotations
@@ -113,12 +114,14 @@ def load_dataset(path: Path) -> Dataset:
     try:
         with safe_open(path, "pt") as file:
             vocabulary = json.loads(file.metadata()["vocabulary"])
-            parts = {
-                part: Windows(*(file.get_tensor(f"{part}.{name}") for name in ("ids", "start", "piece"))) for part in PARTS
+            parts: dict[str, Any] = {
+                part: Windows(*(file.get_tensor(f"{part}.{name}") for name in ("ids", "start", "piece")))
+                for part in PARTS
             }
     except Exception as error:  # safetensors has an exception class of its own for every kind of damage
         raise Failure(f"the run's windows {path} cannot be read: {error}") from error
-    return Dataset(**parts, **{**vocabulary, "never": tuple(vocabulary["never"])})
+    vocabulary["never"] = tuple(vocabulary["never"])
+    return Dataset(**parts, **vocabulary)
 
 
 def _plain(value: Any, path: str, tensors: dict[str, torch.Tensor]) -> Any:

@@ -111,7 +111,9 @@ class Dataset:
         return sha.hexdigest()
 
 
-def encode(pieces: Sequence[Piece], names: Sequence[str], tokenizer: Tokenizer) -> tuple[dict[int, list[int]], list[Refusal]]:
+def encode(
+    pieces: Sequence[Piece], names: Sequence[str], tokenizer: Tokenizer
+) -> tuple[dict[int, list[int]], list[Refusal]]:
     """Token ids of every piece the tokenizer can say, by the piece's number, and a reason for every other."""
     encoded: dict[int, list[int]] = {}
     refusals = []
@@ -169,8 +171,8 @@ def describe(source: Corpus, *, length: int = 64, steps_per_quarter: int = 4) ->
     Returns
     -------
     dict
-        ``tunes``, ``notes``, ``tokens``, ``windows`` (one from every bar line), ``pitch_range``, ``metres`` (tunes by metre),
-        ``off_grid`` (onsets that are rounded), ``refused`` (files by reason).
+        ``tunes``, ``notes``, ``tokens``, ``windows`` (one from every bar line), ``pitch_range``, ``metres`` (tunes by
+        metre), ``off_grid`` (onsets that are rounded), ``refused`` (files by reason).
     """
     tokenizer = GridTokenizer.fit(source.pieces, steps_per_quarter=steps_per_quarter)
     encoded, refused = encode(source.pieces, source.names, tokenizer)

@@ -1,7 +1,7 @@
 """A run from settings to a finished directory: builds the parts, iterates the algorithm, decides when to log and save.
 
-Settings are sections of options. Each section belongs to one component, whose constructor's keyword-only arguments are the
-options it takes; ``name`` says which component of a table it is.
+Settings are sections of options. Each section belongs to one component, whose constructor's keyword-only arguments are
+the options it takes; ``name`` says which component of a table it is.
 
 ==================  ===============================================================
 ``[run]``           ``seed``, ``device`` (auto, cpu, cuda, mps)
@@ -172,7 +172,9 @@ class Experiment:
         self.directory, self.settings = directory, settings
         self.device = choose_device(settings["run"]["device"])
         seed = settings["run"]["seed"]
-        weights_rng = torch.Generator().manual_seed(seed)  # on the CPU, so that every device starts from the same weights
+        weights_rng = torch.Generator().manual_seed(
+            seed
+        )  # on the CPU, so that every device starts from the same weights
         generator = build_generator(settings, data, own_code=own_code)
         discriminator = build_discriminator(settings, data, own_code=own_code)
         for network in (generator, discriminator):
@@ -302,8 +304,8 @@ class Experiment:
             value = record.values.get(name, 0.0)
             if not math.isfinite(value):
                 raise Failure(
-                    f"{name} is {value} in {record.phase} {record.step}; the state before it is kept in {self.directory}. "
-                    f"Try smaller learning rates (algorithm.*_learning_rate)"
+                    f"{name} is {value} in {record.phase} {record.step}; the state before it is kept in "
+                    f"{self.directory}. Try smaller learning rates (algorithm.*learning_rate)"
                 )
 
 
@@ -356,7 +358,7 @@ def train(
     if not isinstance(source, corpus.Corpus):
         source = corpus.read_corpus(source)
     layers = config.merge(
-        config.preset(preset), settings or {}, shortcuts(algorithm, objectives, lambda_, seed=seed, device=device)
+        config.preset(preset), shortcuts(algorithm, objectives, lambda_, seed=seed, device=device), settings or {}
     )
     where = Path(directory) if directory is not None else new_directory(resolve(layers)["algorithm"]["name"])
     experiment = Experiment.create(source, layers, where)

@@ -32,6 +32,7 @@ _MAX_BYTES = 4_000_000  # reading is slow in proportion, and a score of this siz
 _MAX_TICK = 9_999_999  # pretty_midi takes anything later for corruption
 _MAX_TEMPO = 0xFFFFFF  # microseconds in a quarter note: three bytes
 _DEFAULT_TEMPO = 500_000
+_TRACK_LENGTH = 18  # where the first track says how long it is: after the header's 14 bytes and "MTrk"
 _HEADER_WITHIN = 256  # RIFF and MacBinary put up to 128 bytes in front
 _RUNAWAY = re.compile(rb"[\x80-\xff]{4096}")  # would be read as one number of thousands of digits
 _SIGNATURES = ("Cb", "Gb", "Db", "Ab", "Eb", "Bb", "F", "C", "G", "D", "A", "E", "B", "F#", "C#")  # 7 flats to 7 sharps
@@ -396,14 +397,13 @@ def _encode(piece: Piece, program: int) -> bytes:
     score.instruments.append(instrument)
     stream = io.BytesIO()
     score.write(stream)
-    stream.seek(0)
-    # pretty_midi spells 24 keys of MIDI's 30, and names tracks but not the whole.
-    file = mido.MidiFile(file=stream, charset="latin1")
+    # pretty_midi spells 24 keys of MIDI's 30, and names tracks but not the whole: that is put in front.
     first: list[mido.MetaMessage] = [mido.MetaMessage("track_name", name=title)] if title else []
-    file.tracks[0][:0] = first + (_key_messages(piece.key) if piece.key else [])
-    stream = io.BytesIO()
-    file.save(file=stream)
-    return stream.getvalue()
+    first += _key_messages(piece.key) if piece.key else []
+    events = b"".join(b"\x00" + bytes(message.bytes()) for message in first)
+    content = stream.getvalue()
+    header, length, rest = content[:_TRACK_LENGTH], content[_TRACK_LENGTH:][:4], content[_TRACK_LENGTH + 4 :]
+    return header + struct.pack(">L", struct.unpack(">L", length)[0] + len(events)) + events + rest
 
 
 def _check(piece: Piece, program: int) -> None:

@@ -1,7 +1,8 @@
 """From a name to a class, and from a class and options to an instance.
 
-A table maps a name to ``"module:Class"``, so that naming a thing does not import it. ``module:Name`` and ``./file.py:name``
-work wherever a name does, for code of one's own; such code is loaded only where the caller says that its user named it.
+A table maps a name to ``"module:Class"``, so that naming a thing does not import it. ``module:Name`` and
+``./file.py:name`` work wherever a name does, for code of one's own; such code is loaded only where the caller says
+that its user named it.
 """
 
 from __future__ import annotations

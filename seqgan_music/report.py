@@ -65,7 +65,9 @@ def piano_rolls(pieces: Sequence[Piece], path: str | Path, *, columns: int = 2) 
         pitches = [note.pitch for note in piece.notes] or [60]
         axes.set_ylim(min(pitches) - 3, max(pitches) + 3)
         axes.set_xlim(0, bars * bar)
-        axes.set_xticks([number * bar for number in range(bars)], [str(number + 1) for number in range(bars)], fontsize=6)
+        axes.set_xticks(
+            [number * bar for number in range(bars)], [str(number + 1) for number in range(bars)], fontsize=6
+        )
         named = [pitch for pitch in range(min(pitches) - 3, max(pitches) + 4) if pitch % 12 in (0, 7)]
         axes.set_yticks(named, [f"{'C' if pitch % 12 == 0 else 'G'}{pitch // 12 - 1}" for pitch in named], fontsize=7)
         axes.set_title(f"{piece.title}  ({piece.metre[0]}/{piece.metre[1]})", fontsize=9, loc="left")

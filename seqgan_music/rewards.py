@@ -1,7 +1,7 @@
 """What a finished sequence is worth: λ·D + (1 − λ)·ΣwᵢOᵢ/Σwᵢ, the second bridge between music and tensors.
 
-With λ = 1 this is SeqGAN's reward (Yu et al. 2017, Eq. 2), with λ = 0 naive reinforcement learning, between them ORGAN's
-(Guimaraes et al. 2017, arXiv 1705.10843).
+With λ = 1 this is SeqGAN's reward (Yu et al. 2017, Eq. 2), with λ = 0 naive reinforcement learning, between them
+ORGAN's (Guimaraes et al. 2017, arXiv 1705.10843).
 """
 
 from __future__ import annotations

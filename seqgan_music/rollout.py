@@ -1,13 +1,15 @@
 """Monte-Carlo search: the action value of every position of every sequence (Yu et al. 2017, Eq. 3 and 4).
 
-The paper completes one prefix after another. Here the continuations of all prefixes advance together: the policy reads the
-sequence once, after each token N lanes leave it, and all lanes that have left take every further step as one batch. That is
-T steps in all, instead of N · T² / 2, and no prefix is read twice.
+The paper completes one prefix after another, reading each from its beginning. Here the policy reads a sequence once,
+and its state after every prefix is kept. From each state leave the N lanes of that prefix, and all lanes of a block of
+prefixes advance together. A block is as large as the memory budget: on a processor small enough to stay in its cache,
+on a GPU usually everything, which is T steps in all in place of N · T² / 2.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 from torch import Tensor
@@ -18,15 +20,16 @@ from seqgan_music.sampling import draw
 if TYPE_CHECKING:
     from seqgan_music.generators import Generator
 
-MEMORY_BUDGET = 256 * 2**20
-"""Bytes that the lanes of one chunk may take."""
+MEMORY_BUDGET = {"cpu": 12 * 2**20, "cuda": 4 * 2**30, "mps": 2**30}
+"""Bytes that the lanes computed at once may take; on a processor about what its cache holds."""
 
 
 class SequenceReward(Protocol):
     """What finished sequences are worth."""
 
     def __call__(self, ids: Tensor, group: Tensor, start: Tensor) -> Tensor:
-        """Reward (M,) of each of ids (M, T); `group` (M,) is one number for the B sequences of one roll-out and prefix."""
+        """Reward (M,) of each of ids (M, T); `group` (M,) is one number for the B sequences of one roll-out and
+        prefix."""
 
 
 def rollout_uniforms(batch: int, length: int, rollouts: int, rng: torch.Generator, dtype: torch.dtype) -> list[Tensor]:
@@ -50,7 +53,7 @@ def action_values(
     *,
     end_id: int = -1,
     pad_id: int = -1,
-    memory_budget: int = MEMORY_BUDGET,
+    memory_budget: int = 0,
 ) -> Tensor:
     """Action values Q(s = Y_{1:t-1}, a = y_t) of sequences, by Eq. 4.
 
@@ -71,7 +74,7 @@ def action_values(
     end_id, pad_id : int
         A lane that has drawn END is filled with PAD; −1 where the vocabulary has none.
     memory_budget : int
-        Bytes for the lanes computed at once; changes no value.
+        Bytes for the lanes computed at once, 0 for the device's `MEMORY_BUDGET`; changes no draw.
 
     Returns
     -------
@@ -81,62 +84,95 @@ def action_values(
     batch, length = ids.shape
     with evaluating(policy, getattr(reward, "discriminator", None)):
         last = reward(ids, ids.new_zeros(batch), start)
-        values = last[:, None].repeat(1, length)
-        values[:, :-1] = 0.0
+        values = last.repeat(length, 1)  # (T, B)
+        values[:-1] = 0.0
         uniforms = rollout_uniforms(batch, length, rollouts, rng, last.dtype)
-        at_once = min(rollouts, _rollouts_at_once(policy, batch, length, memory_budget))
-        for first in range(0, rollouts, at_once):
-            chunk = [uniform[:, first : first + at_once] for uniform in uniforms]
-            lanes = complete(policy, ids, start, chunk, end_id=end_id, pad_id=pad_id)  # (T-1, n, B, T)
-            prefixes, n = lanes.shape[:2]
-            group = torch.arange(prefixes * n, device=ids.device).repeat_interleave(batch)
-            rewards = reward(lanes.view(-1, length), group, start.repeat(prefixes * n))
-            values[:, :-1] += rewards.view(prefixes, n, batch).sum(1).t()
-        values[:, :-1] /= rollouts
-    return values
+        prefixes = read_prefixes(policy, ids, start)
+        budget = memory_budget or MEMORY_BUDGET[ids.device.type]
+        for lengths, numbers in blocks(policy, batch, length, rollouts, budget):
+            lanes = complete(policy, ids, prefixes, uniforms, lengths, numbers, end_id=end_id, pad_id=pad_id)
+            shape = lanes.shape[:3]
+            group = torch.arange(shape[0] * shape[1], device=ids.device).repeat_interleave(batch)
+            rewards = reward(lanes.view(-1, length), group, start.repeat(shape[0] * shape[1]))
+            values[lengths.start - 1 : lengths.stop - 1] += rewards.view(shape).sum(1)
+        values[:-1] /= rollouts
+    return values.t()
+
+
+def read_prefixes(policy: Generator, ids: Tensor, start: Tensor) -> list[tuple[Tensor, Any]]:
+    """Logits (B, V) of the next token and the policy's state after each prefix of 0 ... T − 1 tokens."""
+    read = [policy.step(start, policy.start(len(ids)))]
+    for token in ids[:, :-1].unbind(1):
+        read.append(policy.step(token, read[-1][1]))
+    return read
+
+
+def blocks(
+    policy: Generator, batch: int, length: int, rollouts: int, memory_budget: int
+) -> Iterator[tuple[range, range]]:
+    """Cut a search into parts that fit the budget: prefix lengths and numbers of roll-outs, B lanes for each pair.
+
+    A block is several prefixes with all their roll-outs or, where those of one prefix are too many, some of one
+    prefix. The B sequences of one roll-out and prefix always stay together.
+    """
+    lane = 4 * policy.floats_per_row + 8 * length  # tokens are int64, everything else counts as float32
+    pairs = max(1, memory_budget // (lane * batch))
+    for first in range(1, length, max(1, pairs // rollouts)):
+        lengths = range(first, min(first + max(1, pairs // rollouts), length))
+        for number in range(0, rollouts, min(pairs, rollouts)):
+            yield lengths, range(number, min(number + pairs, rollouts))
 
 
 def complete(
-    policy: Generator, ids: Tensor, start: Tensor, uniforms: list[Tensor], *, end_id: int = -1, pad_id: int = -1
+    policy: Generator,
+    ids: Tensor,
+    prefixes: list[tuple[Tensor, Any]],
+    uniforms: list[Tensor],
+    lengths: range,
+    numbers: range,
+    *,
+    end_id: int = -1,
+    pad_id: int = -1,
 ) -> Tensor:
-    """Complete every prefix of every sequence.
+    """Complete a block of prefixes of every sequence.
 
     Parameters
     ----------
-    policy, ids, start, end_id, pad_id
+    policy, ids, end_id, pad_id
         See `action_values`.
-    uniforms : list of Tensor (s, n, B)
-        See `rollout_uniforms`.
+    prefixes : list of (Tensor (B, V), state)
+        From `read_prefixes`.
+    uniforms : list of Tensor (s, N, B)
+        From `rollout_uniforms`.
+    lengths, numbers : range
+        Of the prefixes, and of the roll-outs: those of a block.
 
     Returns
     -------
-    Tensor (T − 1, n, B, T), int64
-        ``[t - 1, k, b]`` begins with the first t tokens of ``ids[b]``.
+    Tensor (t, n, B, T), int64
+        One completion for each of the block's prefixes and roll-outs; the first begins with ``lengths[0]`` given
+        tokens.
     """
     batch, length = ids.shape
-    n = uniforms[0].shape[1] if uniforms else 1
-    lanes = ids.expand(max(length - 1, 0), n, batch, length).clone()
-    token, state = start, policy.start(batch)
-    ended = torch.zeros(batch, dtype=torch.bool, device=ids.device)
-    for s in range(length):
-        # Rows: the B sequences themselves, then the lanes that have left them, those of the shortest prefixes first.
-        logits, state = policy.step(token, state)
-        if s == 0:
-            token = ids[:, 0]
-        else:
-            uniform = uniforms[s - 1]
-            fresh = draw(logits[:batch], uniform[-1].t()).t().reshape(-1)  # N lanes leave after s tokens
-            old = draw(logits[batch:], uniform[:-1].reshape(-1))
-            state = state.cat([state[:batch]] * n)
-            ended = torch.cat([ended, ended[:batch].repeat(n)])
-            drawn = torch.where(ended[batch:], pad_id, torch.cat([old, fresh]))
-            lanes[:s, :, :, s] = drawn.view(s, n, batch)
-            token = torch.cat([ids[:, s], drawn])
-        ended = ended | (token == end_id)
+    n = len(numbers)
+    lanes = ids.expand(len(lengths), n, batch, length).clone()
+    ended = (ids[:, : lengths.start] == end_id).any(1).repeat(n)
+    drawn, state = ids.new_empty(0), None
+    for s in range(lengths.start, length):
+        left = min(s, lengths.stop - 1) - lengths.start + 1  # prefixes whose lanes have left
+        uniform = uniforms[s - 1][lengths.start - 1 : lengths.start - 1 + left, numbers.start : numbers.stop]
+        tokens = []
+        if state is not None:
+            logits, state = policy.step(drawn, state)
+            old = uniform if s >= lengths.stop else uniform[:-1]
+            tokens.append(draw(logits, old.reshape(-1)))
+        if s in lengths:
+            logits, fresh = prefixes[s]
+            tokens.append(draw(logits, uniform[-1].t()).t().reshape(-1))
+            state = fresh.cat([fresh] * (n - 1)) if state is None else state.cat([fresh] * n)
+            if s > lengths.start:
+                ended = torch.cat([ended, (ids[:, :s] == end_id).any(1).repeat(n)])
+        drawn = torch.where(ended, pad_id, torch.cat(tokens))
+        ended = ended | (drawn == end_id)
+        lanes[:left, :, :, s] = drawn.view(left, n, batch)
     return lanes
-
-
-def _rollouts_at_once(policy: Generator, batch: int, length: int, memory_budget: int) -> int:
-    """Roll-outs whose lanes fit the budget; their tokens are int64, everything else counts as float32."""
-    row = 4 * policy.floats_per_row + 8 * length
-    return max(1, memory_budget // (row * batch * max(1, length - 1)))

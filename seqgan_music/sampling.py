@@ -1,7 +1,7 @@
 """The only place where a token is drawn.
 
-Every draw is an inverse-CDF look-up of a uniform number that belongs to one step and one row, so that the number of rows
-computed at once changes no draw.
+Every draw is an inverse-CDF look-up of a uniform number that belongs to one step and one row, so that the number of
+rows computed at once changes no draw.
 """
 
 from __future__ import annotations
@@ -54,7 +54,8 @@ def narrow(logits: Tensor, *, temperature: float = 1.0, top_k: int = 0, top_p: f
     top_k : int
         Keep the k most likely tokens; 0 keeps all.
     top_p : float
-        Keep the smallest set of most likely tokens whose probability reaches p (Holtzman et al. 2020, arXiv 1904.09751).
+        Keep the smallest set of most likely tokens whose probability reaches p (Holtzman et al. 2020, arXiv
+        1904.09751).
 
     Returns
     -------

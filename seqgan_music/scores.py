@@ -127,6 +127,7 @@ def _piece(score: music21.stream.Stream) -> Piece:
     parts = list(score.parts)
     if len(parts) != 1:
         raise PieceRefused("several parts", f"{len(parts)} parts where a tune has one")
+    _open_repeats(parts[0])
     part = parts[0].expandRepeats()
     metre = part.recurse().getElementsByClass(meter.TimeSignature).first()
     if metre is None:
@@ -145,6 +146,27 @@ def _piece(score: music21.stream.Stream) -> Piece:
         title=" ".join((score.metadata.title or "").split()) if score.metadata else "",
         key=f"{signature.tonic.name} {signature.mode}" if isinstance(signature, key.Key) else None,
     )
+
+
+def _open_repeats(part: music21.stream.Part) -> None:
+    """Let a repeat without a beginning begin where the one before it ended, as tune books mean it.
+
+    music21 would go back to the very beginning.
+    """
+    from music21 import bar
+
+    begins = None  # the bar after the last repeat, while no other beginning is seen
+    ended = False
+    for measure in part.getElementsByClass("Measure"):
+        if ended:
+            begins = None if measure.getSpannerSites("RepeatBracket") else measure
+        left, right = measure.leftBarline, measure.rightBarline
+        if isinstance(left, bar.Repeat) and left.direction == "start":
+            begins = None
+        ended = isinstance(right, bar.Repeat) and right.direction == "end"
+        if ended and begins is not None:
+            begins.leftBarline = bar.Repeat(direction="start")
+            begins = None
 
 
 def _bar(measure: music21.stream.Measure) -> Bar:

@@ -8,8 +8,8 @@ An algorithm is a class with these members; one line here makes it known everywh
     Trains, and yields after each epoch or round. It never logs, saves, prints or reads a clock. A new iteration goes on
     where the last one stopped.
 ``state_dict()``, ``load_state_dict(state)``
-    Everything, between two records, that the rest of the training depends on beside `Parts`: nested dictionaries and lists
-    of tensors and plain values.
+    Everything, between two records, that the rest of the training depends on beside `Parts`: nested dictionaries and
+    lists of tensors and plain values.
 """
 
 from __future__ import annotations

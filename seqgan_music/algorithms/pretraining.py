@@ -1,4 +1,5 @@
-"""Lines 2, 4 and 5 of Algorithm 1: the generator by maximum likelihood, the discriminator by telling its samples from data."""
+"""Lines 2, 4 and 5 of Algorithm 1: pre-training of the generator by likelihood, of the discriminator by cross
+entropy."""
 
 from __future__ import annotations
 
@@ -48,7 +49,9 @@ class MaximumLikelihood:
         learning_rate: float = 2e-3,
         clip: float = 5.0,
     ) -> None:
-        check_positive("algorithm", epochs=epochs, patience=patience, batch_size=batch_size, learning_rate=learning_rate)
+        check_positive(
+            "algorithm", epochs=epochs, patience=patience, batch_size=batch_size, learning_rate=learning_rate
+        )
         self.parts = parts
         self.epochs, self.patience, self.batch_size, self.clip = epochs, patience, batch_size, clip
         self.optimizer = torch.optim.Adam(parts.generator.parameters(), learning_rate)
@@ -64,7 +67,7 @@ class MaximumLikelihood:
         set_rng(generator, self.parts.rng)
         while not self.completed:
             generator.train()
-            total, count = 0.0, 0
+            total, count = torch.zeros((), device=dataset.train.ids.device), 0
             for ids, start in dataset.train.batches(self.batch_size, self.parts.rng):
                 loss = likelihood_loss(generator(ids, start), ids, dataset.pad_id)
                 descend(self.optimizer, loss, generator, self.clip)
@@ -77,7 +80,7 @@ class MaximumLikelihood:
             self.completed = self.epoch >= self.epochs or self.epoch - self.best_epoch >= self.patience
             if self.completed and self.best_weights:
                 generator.load_state_dict(self.best_weights)
-            values = {"g_loss": float(total) / count, "nll_validation": nll}
+            values = {"g_loss": total.item() / count, "nll_validation": nll}
             yield Record("mle", self.epoch, self.epochs, values, self.completed)
 
     def state_dict(self) -> dict[str, Any]:
@@ -131,7 +134,13 @@ class DiscriminatorTraining:
         held_out: int = 512,
     ) -> None:
         self.parts = parts
-        self.sets, self.epochs, self.samples, self.batch_size, self.held_out = sets, epochs, samples, batch_size, held_out
+        self.sets, self.epochs, self.samples, self.batch_size, self.held_out = (
+            sets,
+            epochs,
+            samples,
+            batch_size,
+            held_out,
+        )
         self.optimizer = torch.optim.Adam(parts.discriminator.parameters(), learning_rate)
         self.set = 0
 
@@ -157,7 +166,9 @@ class DiscriminatorTraining:
         set_rng(discriminator, rng)
         discriminator.train()
         total, count = torch.zeros((), device=real.device), 0
-        orders = [torch.randperm(len(ids), generator=rng, device=ids.device).split(self.batch_size) for ids in (real, fake)]
+        orders = [
+            torch.randperm(len(ids), generator=rng, device=ids.device).split(self.batch_size) for ids in (real, fake)
+        ]
         for of_real, of_fake in zip(*orders, strict=True):
             scores = discriminator(torch.cat([real[of_real], fake[of_fake]]))
             loss = self.parts.loss.loss(scores[: len(of_real)], scores[len(of_real) :])

@@ -1,12 +1,13 @@
 """SeqGAN: Algorithm 1 of Yu, Zhang, Wang and Yu (AAAI 2017, arXiv 1609.05473).
 
-The numbers in the right margin are the lines of Algorithm 1. Departures from the paper, each with the option that undoes it:
+The numbers in the right margin are the lines of Algorithm 1. Departures from the paper:
 
 1. Pre-training stops when the validation likelihood stops improving (`patience`), and keeps the best weights.
-2. The loss is Eq. 7's sum over steps divided by B, where the authors' program sums over the batch as well: with Adam this
-   only moves where gradients are clipped (`clip`).
+2. The loss is Eq. 7's sum over steps divided by B, where the authors' program sums over the batch as well: with Adam
+   this only moves where gradients are clipped (`clip`).
 3. Sequences may end: steps after END are masked, and END's own step is rewarded by the finished sequence.
-4. A training set of D holds `discriminator_samples` real sequences and as many generated ones (0: the whole training part).
+4. A training set of D holds `discriminator_samples` real sequences and as many generated ones (0: the whole training
+   part).
 5. D's batches hold as many real as generated sequences, in place of a shuffled mixture.
 """
 
@@ -31,7 +32,7 @@ from seqgan_music.algorithms.record import Record
 from seqgan_music.errors import UsageError
 from seqgan_music.losses import policy_entropy, policy_gradient_loss, sequence_log_prob
 from seqgan_music.modes import evaluating
-from seqgan_music.rollout import MEMORY_BUDGET, action_values
+from seqgan_music.rollout import action_values
 from seqgan_music.sampling import padding_after_end
 
 
@@ -64,7 +65,7 @@ class SeqGAN:
     clip : float
         Largest norm of the generator's gradient; 0 does not clip.
     memory_budget : int
-        Bytes for the roll-outs computed at once; changes no result.
+        Bytes for the roll-outs computed at once; 0 for what suits the device. Changes no draw.
     """
 
     def __init__(
@@ -87,7 +88,7 @@ class SeqGAN:
         rollout_rate: float = 1.0,
         policy_learning_rate: float = 1e-4,
         clip: float = 5.0,
-        memory_budget: int = MEMORY_BUDGET,
+        memory_budget: int = 0,
     ) -> None:
         check_positive(
             "algorithm",
@@ -131,7 +132,7 @@ class SeqGAN:
             self.update_rollout_policy(rate=1.0)  # ----------------------------------------------------- 3
         yield from self.discriminator_training  # ------------------------------------------------------- 4, 5
         while self.round < self.rounds:  # -------------------------------------------------------------- 6
-            values = {}
+            values: dict[str, float] = {}
             for _ in range(self.g_steps):  # ------------------------------------------------------------ 7
                 ids, start = self.generate()  # --------------------------------------------------------- 8
                 action_value = self.search(ids, start)  # ----------------------------------------------- 9-11

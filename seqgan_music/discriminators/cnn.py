@@ -7,14 +7,15 @@ highway layer: Srivastava et al. 2015 (arXiv 1505.00387).
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from seqgan_music.discriminators.table_convolution import max_over_time, table_of
-from seqgan_music.modes import Dropout
 from seqgan_music.errors import UsageError
+from seqgan_music.modes import Dropout
 
 _TO_TEN = ((1, 100), (2, 200), (3, 200), (4, 200), (5, 200), (6, 100), (7, 100), (8, 100), (9, 100), (10, 100))
 PAPER_FILTERS = {
@@ -75,7 +76,8 @@ class CNNDiscriminator(nn.Module):
 
     @torch.no_grad()
     def reset_parameters(self, rng: torch.Generator) -> None:
-        """Draw weights: embedding uniform in ±1, the others N(0, 2 / fan-in) and biases 0; highway gates start closed by −2."""
+        """Draw weights: embedding uniform in ±1, the others N(0, 2 / fan-in) and biases 0; highway gates start closed
+        by −2."""
         nn.init.uniform_(self.embedding.weight, -1.0, 1.0, generator=rng)
         for layer in [*self.convolutions, self.highway, self.output]:
             assert isinstance(layer, nn.Conv1d | nn.Linear)
@@ -89,7 +91,7 @@ class CNNDiscriminator(nn.Module):
         if ids.is_cuda or self.vocab_size > ids.numel():
             return self.score(self.embed(ids))
         strongest = [
-            max_over_time(ids, table_of(self.embedding.weight, conv.weight)) + conv.bias for conv in self.convolutions
+            max_over_time(ids, table_of(self.embedding.weight, conv.weight)) + conv.bias for conv in self._layers()
         ]
         return self._head(torch.cat(strongest, 1).relu())
 
@@ -108,6 +110,10 @@ class CNNDiscriminator(nn.Module):
         """Half the squared norm of the output layer, times `l2`."""
         norm: Tensor = self.output.weight.square().sum() + self.output.bias.square().sum()
         return 0.5 * self.l2 * norm
+
+    def _layers(self) -> list[Any]:
+        """The convolutions, which a `ModuleList` hands out as any module."""
+        return list(self.convolutions)
 
     def _head(self, features: Tensor) -> Tensor:
         change, gate = self.highway(features).chunk(2, 1)
@@ -135,5 +141,7 @@ def _filters(filters: str | Sequence[Sequence[int]], length: int) -> list[tuple[
         )
     table = [(int(width), int(number)) for width, number in filters if width <= length]
     if not table or min(min(pair) for pair in table) < 1:
-        raise UsageError(f"discriminator.filters must hold a width of 1..{length} and a number of at least 1: {filters!r}")
+        raise UsageError(
+            f"discriminator.filters must hold a width of 1..{length} and a number of at least 1: {filters!r}"
+        )
     return table

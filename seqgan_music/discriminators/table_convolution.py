@@ -1,8 +1,9 @@
 """A convolution over embedded tokens, and its maximum over time, as sums of table rows.
 
-The vocabulary of music is small. What one tap of a filter gives for a token depends on the token alone, so it is computed
-once per token of the vocabulary, W·V·E·F multiplications, instead of once per token of the batch, W·B·T·E·F; the rest is
-looking up and adding. Of the sums only the largest over time counts, so its gradient touches W rows per sequence and filter.
+The vocabulary of music is small. What one tap of a filter gives for a token depends on the token alone, so it is
+computed once per token of the vocabulary, W·V·E·F multiplications, instead of once per token of the batch, W·B·T·E·F;
+the rest is looking up and adding. Of the sums only the largest over time counts, so its gradient touches W rows per
+sequence and filter.
 """
 
 from __future__ import annotations

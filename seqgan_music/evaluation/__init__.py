@@ -1,12 +1,13 @@
 """Numbers about a generator, each beside its anchors.
 
-Every set of samples stands beside *real* (held-out real music), *Markov-1* and *Markov-2* (chains of note events fitted to
-the training part) and *uniform* (random tokens): a number alone says nothing, and the target of most is the value of *real*.
+Every set of samples stands beside *real* (held-out real music), *Markov-1* and *Markov-2* (chains of note events
+fitted to the training part) and *uniform* (random tokens): a number alone says nothing, and the target of most is the
+value of *real*.
 
-All sets are windows of T tokens, read as melodies and compared as note events (pitch and duration in grid steps), whatever
-the tokenizer. References are the non-overlapping windows of the *test* tunes, the *real* row is those of the *validation*
-tunes; a window that a repeat brings twice counts once. Self-BLEU and the unique share depend on the size of a set, so they are
-taken over equally many samples of every set.
+All sets are windows of T tokens, read as melodies and compared as note events (pitch and duration in grid steps),
+whatever the tokenizer. References are the non-overlapping windows of the *test* tunes, the *real* row is those of the
+*validation* tunes; a window that a repeat brings twice counts once. Self-BLEU and the unique share depend on the size
+of a set, so they are taken over equally many samples of every set.
 """
 
 from __future__ import annotations
@@ -105,7 +106,8 @@ def evaluate(
     sets : mapping of str to MelodySet
     references : MelodySet
     equal_sizes : int, optional
-        Samples of every set over which Self-BLEU and the unique share are taken; the size of the smallest set, if left out.
+        Samples of every set over which Self-BLEU and the unique share are taken; the size of the smallest set, if left
+        out.
 
     Returns
     -------
@@ -169,7 +171,8 @@ def evaluate_run(
 def evaluate_folder(
     folder: str | Path, against: str | Path, *, length: int = 64, samples: int = 1000, seed: int = 0
 ) -> Evaluation:
-    """Measure a folder of MIDI against another, which is split by tune into references, *real* and what Markov learns from.
+    """Measure a folder of MIDI against another, which is split by tune into references, *real* and what Markov learns
+    from.
 
     Parameters
     ----------

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from seqgan_music.modes import Dropout
 from seqgan_music.errors import UsageError
+from seqgan_music.modes import Dropout
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -33,7 +33,9 @@ class LSTMState:
         """These rows, then those of the others."""
         states = (self, *others)
         return LSTMState(
-            torch.cat([state.hidden for state in states]), torch.cat([state.cell for state in states]), self.gates_of_token
+            torch.cat([state.hidden for state in states]),
+            torch.cat([state.cell for state in states]),
+            self.gates_of_token,
         )
 
 
@@ -111,7 +113,7 @@ class LSTMGenerator(nn.Module):
         """State of `batch` rows before anything has been read."""
         lstm = self.lstm
         zeros = self.output.weight.new_zeros(batch, lstm.num_layers, lstm.hidden_size)
-        gates = F.linear(self.embedding.weight, lstm.weight_ih_l0, lstm.bias_ih_l0 + lstm.bias_hh_l0)  # (V, 4H)
+        gates = self._gates(self.embedding.weight, 0)  # (V, 4H)
         return LSTMState(zeros, zeros, gates)
 
     def step(self, ids: Tensor, state: LSTMState) -> tuple[Tensor, LSTMState]:
@@ -131,12 +133,12 @@ class LSTMGenerator(nn.Module):
             After the token.
         """
         lstm = self.lstm
-        hiddens, cells = [], []
+        hiddens: list[Tensor] = []
+        cells: list[Tensor] = []
         gates = state.gates_of_token[ids]  # (B, 4H)
         for layer in range(lstm.num_layers):
             if layer:
-                bias = getattr(lstm, f"bias_ih_l{layer}") + getattr(lstm, f"bias_hh_l{layer}")
-                gates = F.linear(hiddens[-1], getattr(lstm, f"weight_ih_l{layer}"), bias)
+                gates = self._gates(hiddens[-1], layer)
             gates = torch.addmm(gates, state.hidden[:, layer], getattr(lstm, f"weight_hh_l{layer}").t())
             into, forget, candidate, out = gates.chunk(4, 1)
             cell = forget.sigmoid() * state.cell[:, layer] + into.sigmoid() * candidate.tanh()
@@ -144,6 +146,11 @@ class LSTMGenerator(nn.Module):
             cells.append(cell)
         logits = self._logits(hiddens[-1])
         return logits, LSTMState(torch.stack(hiddens, 1), torch.stack(cells, 1), state.gates_of_token)
+
+    def _gates(self, below: Tensor, layer: int) -> Tensor:
+        """Share (B, 4H) of a layer's gates that comes from the layer below."""
+        bias = getattr(self.lstm, f"bias_ih_l{layer}") + getattr(self.lstm, f"bias_hh_l{layer}")
+        return F.linear(below, getattr(self.lstm, f"weight_ih_l{layer}"), bias)
 
     def _logits(self, hidden: Tensor) -> Tensor:
         logits: Tensor = self.output(hidden) + self.never

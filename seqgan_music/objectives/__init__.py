@@ -1,8 +1,8 @@
 """Objectives: what one may want of a melody, as a number in [0, 1] for each melody of a batch.
 
-An objective is a class with a ``title``, a ``description`` and ``__call__(melodies) -> Tensor (B,)`` in [0, 1], or NaN where
-it is undefined. It looks at one melody at a time, never at its neighbours in the batch, and draws no random numbers.
-One line here makes it known everywhere.
+An objective is a class with a ``title``, a ``description`` and ``__call__(melodies) -> Tensor (B,)`` in [0, 1], or NaN
+where it is undefined. It looks at one melody at a time, never at its neighbours in the batch, and draws no random
+numbers. One line here makes it known everywhere.
 """
 
 from __future__ import annotations

@@ -7,7 +7,8 @@ A tokenizer is a class with these members; one line here makes it known everywhe
 ``decode(ids) -> Piece``
     Total: any ids decode, none raise. A leading START gives the metre; END ends the reading.
 ``melodies(ids, start=None) -> Melodies``
-    The same reading for a batch ``ids (B, T)`` without START, whose metres ``start (B,)`` gives; in torch, on the ids' device.
+    The same reading for a batch ``ids (B, T)`` without START, whose metres ``start (B,)`` gives; in torch, on the ids'
+    device.
 ``windows(ids, length, *, every_bar) -> ndarray (n, length)``
     Cuts an encoded piece at bar lines; a note held into a window is struck again at its start, PAD follows END.
 ``fit(pieces, **options)`` (class method)

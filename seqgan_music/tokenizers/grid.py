@@ -248,8 +248,8 @@ class GridTokenizer:
     def windows(self, ids: Sequence[int], length: int, *, every_bar: bool) -> np.ndarray:
         """Cut an encoded piece into windows that start at bar lines.
 
-        A window holds at least half its length of the piece, so that no window is mostly PAD; a piece shorter than that is
-        one window.
+        A window holds at least half its length of the piece, so that no window is mostly PAD; a piece shorter than
+        that is one window.
 
         Parameters
         ----------

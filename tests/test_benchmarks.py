@@ -1,0 +1,172 @@
+from __future__ import annotations
+
+import copy
+import importlib
+import json
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+import torch
+from torch import Tensor
+
+from seqgan_music.algorithms import Parts
+from seqgan_music.algorithms.pretraining import DiscriminatorTraining
+from seqgan_music.dataset import Dataset, Windows
+from seqgan_music.discriminators.cnn import CNNDiscriminator
+from seqgan_music.generators.lstm import LSTMGenerator
+from seqgan_music.losses import BinaryCrossEntropy, policy_gradient_loss, sequence_log_prob
+from seqgan_music.rewards import Reward
+from seqgan_music.rollout import action_values, rollout_uniforms
+from seqgan_music.sampling import padding_after_end, sample
+
+VOCABULARY, LENGTH, BATCH, ROLLOUTS = 9, 11, 6, 3
+START, END, PAD = 6, 7, 8
+ENDS = {"end_id": END, "pad_id": PAD}
+BUDGETS = [1, 40_000, 2**30]  # one lane's batch at a time, a few prefixes, everything
+
+
+@pytest.fixture
+def textbook(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    return benchmark("textbook", monkeypatch)
+
+
+def benchmark(name: str, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """A file of benchmarks/, which is not installed."""
+    monkeypatch.syspath_prepend(Path(__file__).parents[1] / "benchmarks")
+    return importlib.import_module(name)
+
+
+def rng(seed: int = 1) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def networks(dtype: torch.dtype = torch.float64) -> tuple[LSTMGenerator, CNNDiscriminator]:
+    generator = LSTMGenerator(VOCABULARY, (START, PAD), embedding=5, hidden=7, layers=2).to(dtype)
+    discriminator = CNNDiscriminator(VOCABULARY, LENGTH, embedding=4, filters=[[1, 3], [2, 5], [5, 4], [11, 2]])
+    generator.reset_parameters(rng())
+    discriminator.to(dtype).reset_parameters(rng())
+    return generator.eval(), discriminator.eval()
+
+
+def sequences(generator: LSTMGenerator) -> tuple[Tensor, Tensor]:
+    start = torch.full((BATCH,), START)
+    ids = sample(generator, start, LENGTH, rng(5), **ENDS)
+    ids[0] = torch.tensor([END] + [PAD] * (LENGTH - 1))
+    ids[1, -1] = END
+    ids[1, :-1] = torch.arange(LENGTH - 1) % START
+    ids[2] = 2
+    return ids, start
+
+
+def spelling(ids: Tensor, group: Tensor, start: Tensor) -> Tensor:
+    """A reward that no two sequences share, so that one other draw anywhere changes an action value."""
+    place = torch.arange(1, ids.shape[1] + 1, dtype=torch.float64).sqrt()
+    return ((ids + 1).double() * place).sum(1).frac()
+
+
+def rank_in_group(ids: Tensor, group: Tensor, start: Tensor) -> Tensor:
+    """A reward that looks at the other sequences of the same roll-out and prefix."""
+    score = spelling(ids, group, start)
+    mine = group[:, None] == group
+    return ((score[:, None] > score) & mine).double().sum(1) / mine.sum(1)
+
+
+@pytest.mark.parametrize("memory_budget", BUDGETS)
+@pytest.mark.parametrize("kind", ["discriminator", "spelling", "rank"])
+def test_action_values_equal_the_textbook_draw_for_draw(textbook: ModuleType, kind: str, memory_budget: int) -> None:
+    generator, discriminator = networks()
+    ids, start = sequences(generator)
+    ends_at = (ids == END).int().argmax(1)[(ids == END).any(1)]
+    assert ends_at.min() == 0
+    assert ends_at.max() == LENGTH - 1
+    assert not (ids == END).any(1).all()
+    plain = {
+        "discriminator": lambda ids, group, start: textbook.discriminator_scores(discriminator, ids).sigmoid(),
+        "spelling": spelling,
+        "rank": rank_in_group,
+    }[kind]
+    fast = Reward(discriminator, BinaryCrossEntropy()) if kind == "discriminator" else plain
+    uniforms = rollout_uniforms(BATCH, LENGTH, ROLLOUTS, rng(3), torch.float64)
+    expected = textbook.action_values(generator, plain, ids, start, uniforms, **ENDS)
+    values = action_values(generator, fast, ids, start, ROLLOUTS, rng(3), memory_budget=memory_budget, **ENDS)
+    assert values.dtype == torch.float64
+    torch.testing.assert_close(values, expected, rtol=0, atol=1e-12)
+
+
+def test_textbook_draw_is_the_inverse_of_the_cumulative_distribution(textbook: ModuleType) -> None:
+    logits = torch.tensor([0.25, 0.0, 0.5, 0.25, 0.0]).log().repeat(6, 1)
+    uniform = torch.tensor([0.0, 0.2499, 0.25, 0.7499, 0.75, 1 - 2**-24])
+    assert textbook.draw(logits, uniform).tolist() == [0, 0, 2, 2, 3, 3]
+
+
+def test_textbook_samples_equal_the_programs(textbook: ModuleType) -> None:
+    generator, _ = networks(torch.float32)
+    start = torch.full((40,), START)
+    uniforms = torch.rand(LENGTH, 40, generator=rng(2))
+    ids = textbook.sample(generator, start, uniforms, **ENDS)
+    assert (ids == END).any()
+    assert ids.equal(sample(generator, start, LENGTH, rng(2), **ENDS))
+
+
+def test_textbook_update_follows_the_programs_loss(textbook: ModuleType) -> None:
+    generator, _ = networks()
+    ids, start = sequences(generator)
+    values = torch.rand(ids.shape, generator=rng(4), dtype=torch.float64)
+    plain = copy.deepcopy(generator)
+    optimizer = torch.optim.SGD(plain.parameters(), 1.0)
+    loss = textbook.update_policy(plain, optimizer, ids, start, values, clip=0.0, end_id=END)
+    log_prob = sequence_log_prob(generator(ids, start), ids, PAD)
+    expected = policy_gradient_loss(log_prob, values, ~padding_after_end(ids, END))
+    expected.backward()
+    assert loss == pytest.approx(expected.item(), abs=1e-12)
+    for before, after in zip(generator.parameters(), plain.parameters(), strict=True):
+        torch.testing.assert_close(after, before - before.grad, rtol=0, atol=1e-12)
+
+
+def test_textbook_epoch_of_the_discriminator_equals_the_programs(textbook: ModuleType) -> None:
+    generator, discriminator = networks()
+    real, fake = (torch.randint(VOCABULARY, (20, LENGTH), generator=rng(seed)) for seed in (1, 2))
+    windows = Windows(real, torch.full((20,), START), torch.arange(20))
+    dataset = Dataset(windows, windows, windows, VOCABULARY, END, PAD, (START, PAD))
+    plain = copy.deepcopy(discriminator)
+    loss = BinaryCrossEntropy()
+    parts = Parts(generator, discriminator, loss, Reward(discriminator, loss), dataset, rng(9))
+    training = DiscriminatorTraining(parts, sets=1, epochs=1, samples=20, batch_size=8, learning_rate=1e-3)
+    optimizer = torch.optim.Adam(plain.parameters(), 1e-3)
+    expected = textbook.train_discriminator_epoch(plain, optimizer, real, fake, 8, rng(9))
+    assert training.train_epoch(real, fake) == pytest.approx(expected, abs=1e-9)
+    torch.testing.assert_close(discriminator(real), plain(real), rtol=0, atol=1e-6)
+
+
+def test_race_writes_what_the_readme_promises(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    race = benchmark("race", monkeypatch)
+    threads = torch.get_num_threads()
+    file = tmp_path / "race.json"
+    assert race.main(["--configuration", "tiny", "--repeats", "2", "--threads", "1", "--json", str(file)]) == 0
+    result = json.loads(file.read_text())
+    assert set(result) == {
+        "configuration", "sizes", "parts", "round", "memory_mib", "mean_difference", "repeats", "machine", "date",
+    }  # fmt: skip
+    assert set(result["parts"]) == {"generator step", "scoring of roll-outs", "epoch of D", "sampling"}
+    for part in result["parts"].values():
+        assert part["ratio"]["min"] <= part["ratio"]["median"] <= part["ratio"]["max"]
+        assert len(part["seconds"]["textbook"]) == len(part["seconds"]["program"]) == 2
+    assert set(result["memory_mib"]) == {"textbook", "program"}
+    assert all(value["peak"] >= value["before"] > 0 for value in result["memory_mib"].values())
+    assert result["mean_difference"] < 1e-3
+    assert set(result["machine"]) == {"processor", "cores", "threads", "torch", "python"}
+    assert "generator step" in capsys.readouterr().out
+    assert torch.get_num_threads() == threads
+
+
+def test_race_scales_a_textbook_with_fewer_rollouts(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    race = benchmark("race", monkeypatch)
+    assert race.main(["--configuration", "tiny", "--repeats", "1", "--textbook-rollouts", "2", "--no-memory"]) == 0
+    assert "2 of 4 roll-outs" in capsys.readouterr().out
+    with pytest.raises(SystemExit):
+        race.main(["--configuration", "tiny", "--textbook-rollouts", "5"])

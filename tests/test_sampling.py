@@ -1,0 +1,126 @@
+import pytest
+import torch
+
+from seqgan_music import sampling
+from seqgan_music.errors import UsageError
+from seqgan_music.generators.lstm import LSTMGenerator
+
+END, PAD, START = 5, 6, 7
+VOCABULARY = 8
+
+
+@pytest.fixture
+def generator():
+    network = LSTMGenerator(VOCABULARY, (PAD, START), embedding=4, hidden=6)
+    network.reset_parameters(torch.Generator().manual_seed(0))
+    return network
+
+
+def sampled(generator, n=64, length=12, seed=0, **options):
+    start = torch.full((n,), START)
+    rng = torch.Generator().manual_seed(seed)
+    return sampling.sample(generator, start, length, rng, end_id=END, pad_id=PAD, **options)
+
+
+def test_a_draw_is_the_first_id_whose_cumulative_probability_exceeds_the_uniform_number():
+    logits = torch.tensor([0.1, 0.2, 0.0, 0.7], dtype=torch.float64).log().expand(6, 4)
+    uniform = torch.tensor([0.0, 0.0999, 0.1001, 0.2999, 0.3001, 1 - 2**-53], dtype=torch.float64)
+    assert sampling.draw(logits, uniform).tolist() == [0, 0, 1, 1, 3, 3]
+
+
+def test_frequencies_of_draws_are_the_probabilities():
+    rng = torch.Generator().manual_seed(0)
+    logits = torch.tensor([[0.5, -1.0, 2.0, -torch.inf, 0.0]])
+    drawn = sampling.draw(logits, torch.rand(1, 200_000, generator=rng))
+    shares = torch.bincount(drawn[0], minlength=5) / drawn.numel()
+    torch.testing.assert_close(shares, logits[0].softmax(0), atol=0.005, rtol=0)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_what_has_no_probability_is_never_drawn(dtype):
+    # The impossible id stands last, where rounding of the cumulative sum would hand it the largest uniform numbers.
+    rng = torch.Generator().manual_seed(0)
+    logits = torch.randn(20_000, 50, generator=rng, dtype=dtype)
+    logits[:, [0, 20, 49]] = -torch.inf
+    for uniform in (1 - torch.finfo(dtype).eps / 2, 0.0):
+        drawn = sampling.draw(logits, torch.full((20_000,), uniform, dtype=dtype))
+        assert not torch.isin(drawn, torch.tensor([0, 20, 49])).any()
+
+
+def test_many_draws_a_row_are_the_draws_of_as_many_rows():
+    rng = torch.Generator().manual_seed(0)
+    logits, uniform = torch.randn(5, 9, generator=rng), torch.rand(5, 7, generator=rng)
+    together = sampling.draw(logits, uniform)
+    one_by_one = torch.stack([sampling.draw(logits, column) for column in uniform.unbind(1)], 1)
+    assert torch.equal(together, one_by_one)
+
+
+def test_pad_follows_end_and_nothing_else_is_pad_or_start(generator):
+    ids = sampled(generator)
+    for row in ids.tolist():
+        before, end, after = (
+            (row, [], []) if END not in row else (row[: row.index(END)], [END], row[row.index(END) + 1 :])
+        )
+        assert set(before) <= set(range(END))
+        assert set(after) <= {PAD}
+        assert len(before) + len(end) + len(after) == 12
+    assert (ids == END).any()
+
+
+def test_padding_after_end_leaves_ends_own_step():
+    ids = torch.tensor([[1, END, PAD, PAD], [1, 2, 3, 4], [1, 2, 3, END]])
+    assert sampling.padding_after_end(ids, END).tolist() == [[False, False, True, True], [False] * 4, [False] * 4]
+    assert not sampling.padding_after_end(ids, -1).any()
+
+
+def test_end_can_be_put_off(generator):
+    ids = sampled(generator, n=400, end_from=9)
+    assert not (ids[:, :9] == END).any()
+    assert (ids[:, 9:] == END).any()
+
+
+def test_rows_computed_at_once_change_no_draw(generator, monkeypatch):
+    together = sampled(generator, n=50)
+    monkeypatch.setattr(sampling, "ROWS_AT_ONCE", 7)
+    assert torch.equal(sampled(generator, n=50), together)
+
+
+def test_samples_follow_the_generator(generator):
+    ids = sampled(generator, n=20_000, length=1)
+    with torch.no_grad():
+        expected = generator(ids[:1], torch.tensor([START]))[0, 0].softmax(0)
+    torch.testing.assert_close(torch.bincount(ids[:, 0], minlength=VOCABULARY) / 20_000, expected, atol=0.015, rtol=0)
+
+
+def test_low_temperature_and_top_k_of_one_are_the_most_likely_token(generator):
+    greedy = sampled(generator, top_k=1)
+    assert torch.equal(greedy[:1].expand_as(greedy), greedy)
+    assert torch.equal(sampled(generator, temperature=1e-4), greedy)
+
+
+def test_narrow_keeps_what_it_says():
+    logits = torch.tensor([[0.1, 0.4, 0.3, 0.2]]).log()
+    assert sampling.narrow(logits, top_k=2).isfinite().tolist() == [[False, True, True, False]]
+    assert sampling.narrow(logits, top_p=0.69).isfinite().tolist() == [[False, True, True, False]]
+    assert sampling.narrow(logits, top_p=0.71).isfinite().tolist() == [[False, True, True, True]]
+    assert sampling.narrow(logits, top_p=0.01).isfinite().tolist() == [[False, True, False, False]]
+    torch.testing.assert_close(sampling.narrow(logits, temperature=2.0), logits / 2)
+
+
+@pytest.mark.parametrize(
+    "options", [{"temperature": 0.0}, {"temperature": -1.0}, {"top_k": -1}, {"top_p": 0.0}, {"top_p": 1.1}]
+)
+def test_narrowing_that_means_nothing_is_refused(generator, options):
+    with pytest.raises(UsageError, match=next(iter(options)).replace("_", "-")):
+        sampled(generator, **options)
+
+
+def test_sampling_leaves_the_mode_and_draws_without_dropout():
+    generator = LSTMGenerator(VOCABULARY, (PAD, START), embedding=4, hidden=6, dropout=0.9)
+    generator.reset_parameters(torch.Generator().manual_seed(0))
+    generator.train()
+    first = sampled(generator)  # dropout in train mode without a generator of random numbers would raise
+    assert generator.training
+    generator.eval()
+    assert torch.equal(sampled(generator), first)
+    assert not first.requires_grad
