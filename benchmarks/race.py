@@ -13,7 +13,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -162,9 +162,7 @@ class Race:
                 return torch.zeros(len(call[0]))
 
         parts = algorithm.parts
-        algorithm.parts = Parts(
-            parts.generator, parts.discriminator, parts.loss, Listening(), parts.dataset, parts.rng  # type: ignore[arg-type]
-        )
+        algorithm.parts = replace(parts, reward=Listening())
         try:
             algorithm.search(*algorithm.generate())
         finally:
@@ -325,8 +323,8 @@ def describe(result: dict[str, Any]) -> str:
     lines.append(ratio_line("whole round, computed", result["round"]) + f"   ({schedule})")
     if sizes["textbook_rollouts"] < sizes["rollouts"]:
         lines.append(
-            f"The textbook ran {sizes['textbook_rollouts']} of {sizes['rollouts']} roll-outs; the time of its search was "
-            f"scaled by {sizes['rollouts']}/{sizes['textbook_rollouts']}, in which it is linear."
+            f"The textbook ran {sizes['textbook_rollouts']} of {sizes['rollouts']} roll-outs; the time of its search "
+            f"was scaled by {sizes['rollouts']}/{sizes['textbook_rollouts']}, in which it is linear."
         )
     else:
         lines.append(f"mean |difference| of the action values: {result['mean_difference']:.1e}")

@@ -127,7 +127,7 @@ def update_policy(
     if clip:
         torch.nn.utils.clip_grad_norm_(generator.parameters(), clip)
     optimizer.step()
-    return float(loss)
+    return loss.item()
 
 
 def discriminator_scores(discriminator: Any, ids: Tensor) -> Tensor:

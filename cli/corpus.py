@@ -15,9 +15,9 @@ _HELP = f"""Write the corpus NAME of music21 as MIDI files into DIRECTORY; takes
 
 
 @click.command("corpus", help=_HELP, short_help="Write one of music21's corpora as MIDI files.")
-@click.argument("name")
-@click.argument("directory", type=click.Path(file_okay=False, path_type=Path))
-@click.option("--processes", default=0, show_default="one per core", help="Processes that share the work.")
+@click.argument("name", metavar="NAME")
+@click.argument("directory", type=click.Path(path_type=Path), metavar="DIRECTORY")
+@click.option("--processes", default=0, help="Processes that share the work.  [default: one per core]")
 def command(name: str, directory: Path, processes: int) -> None:
     """Call the library and print what came of it."""
     from seqgan_music.corpus import summary, write_corpus

@@ -16,9 +16,22 @@ from seqgan_music.errors import UsageError
 @click.option(
     "--against", type=click.Path(path_type=Path), help="Folder of real MIDI.  [default: the run's test tunes]"
 )
-@click.option("-n", "--samples", default=1000, show_default=True, help="Samples of every stage and made-up anchor.")
-@click.option("--length", default=64, show_default=True, help="Grid steps of a window, for a folder of MIDI.")
-@click.option("--seed", default=0, show_default=True, help="Of the samples.")
+@click.option(
+    "-n",
+    "--samples",
+    type=click.IntRange(min=2),
+    default=1000,
+    show_default=True,
+    help="Samples of every stage, and of every anchor that is not real music.",
+)
+@click.option(
+    "--length",
+    type=click.IntRange(min=2),
+    default=64,
+    show_default=True,
+    help="Grid steps of a window, for a folder of MIDI; a run has its own.",
+)
+@click.option("--seed", default=0, callback=options.seed, show_default=True, help="Of the samples.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON alone.")
 @options.device
 def command(what: Path, against: Path | None, samples: int, length: int, seed: int, as_json: bool, device: str) -> None:
@@ -36,6 +49,8 @@ def command(what: Path, against: Path | None, samples: int, length: int, seed: i
         result = evaluation.evaluate_run(run, samples=samples, seed=seed, device=device, against=against)
         if against is None:
             checkpoint.write_evaluation(run.directory, result)
+    elif not what.exists():
+        raise UsageError(f"no such run or folder: {what}")
     elif against is None:
         raise UsageError(f"{str(what)!r} is not a run; for a folder of MIDI, name the real music with --against DIR")
     else:

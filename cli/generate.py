@@ -10,18 +10,24 @@ from seqgan_music_cli import options
 
 
 @click.command("generate")
-@click.argument("run", type=click.Path(path_type=Path))
+@click.argument("run", type=click.Path(path_type=Path), metavar="RUN")
 @click.option("-n", default=8, show_default=True, help="Number of melodies.")
 @click.option(
     "-o", "--out", type=click.Path(path_type=Path), default=Path("out"), show_default=True, help="Folder for them."
 )
-@click.option("--seed", default=0, show_default=True, help="The same seed gives the same files.")
+@click.option("--seed", default=0, callback=options.seed, show_default=True, help="The same seed gives the same files.")
 @click.option("--temperature", default=1.0, show_default=True, help="Below 1 is more predictable, above 1 wilder.")
 @click.option("--top-k", default=0, show_default=True, help="Draw among the k most likely tokens; 0 is all.")
-@click.option("--top-p", default=1.0, show_default=True, help="Draw among the most likely tokens that make up p.")
+@click.option(
+    "--top-p", default=1.0, show_default=True, help="Draw among the likeliest tokens that together make up p."
+)
 @click.option("--metre", callback=options.metre, help="Such as 6/8.  [default: drawn like those of the corpus]")
-@click.option("--bars", type=int, help="Exact length.  [default: until the tune ends, at most the training length]")
-@click.option("--stage", type=click.Choice(["mle", "adversarial"]), help="Whose weights.  [default: the last]")
+@click.option(
+    "--bars", type=int, help="Bars of every melody, any number.  [default: until it ends, at most the training length]"
+)
+@click.option(
+    "--stage", type=click.Choice(["mle", "adversarial"]), help="Weights after which stage.  [default: the last]"
+)
 @options.device
 def command(run: Path, n: int, out: Path, **choices: Any) -> None:
     """Write new .mid files with a trained run.

@@ -10,7 +10,7 @@ import click
 
 @click.command("inspect")
 @click.argument("source", type=click.Path(path_type=Path), metavar="MIDI_FOLDER")
-@click.option("--length", default=64, show_default=True, help="Tokens of a window.")
+@click.option("--length", type=click.IntRange(min=2), default=64, show_default=True, help="Tokens of a window.")
 @click.option(
     "--steps-per-quarter", default=4, show_default=True, help="Grid steps of a quarter note; 4 are sixteenths."
 )
@@ -28,13 +28,16 @@ def command(source: Path, length: int, steps_per_quarter: int, as_json: bool) ->
     if as_json:
         click.echo(json.dumps(facts, indent=1, ensure_ascii=False))
         return
-    low, high = facts["pitch_range"]
     click.echo(
         f"{facts['tunes']} tunes, {facts['notes']} notes, {facts['tokens']} tokens, "
-        f"{facts['windows']} windows of {length} tokens (one from every bar line)\n"
-        f"pitches {low} to {high}; {facts['off_grid']} onsets off the grid are rounded\n"
-        f"metres: {', '.join(f'{metre} ({count})' for metre, count in facts['metres'].items())}"
+        f"{facts['windows']} windows of {length} tokens (one from every bar line)"
     )
+    if facts["tunes"]:
+        low, high = facts["pitch_range"]
+        click.echo(
+            f"MIDI pitches {low} to {high}; {facts['off_grid']} onsets off the grid, which are rounded\n"
+            f"metres: {', '.join(f'{metre} ({count})' for metre, count in facts['metres'].items())}"
+        )
     if facts["refused"]:
         click.echo(f"{sum(len(files) for files in facts['refused'].values())} files refused:")
     for reason, files in facts["refused"].items():

@@ -45,6 +45,10 @@ class Verbs(click.Group):
         """Run the verb; a message for the user is one line on stderr."""
         try:
             return super().invoke(ctx)
+        except click.UsageError as error:
+            asked = error.ctx or ctx
+            click.echo(f"seqgan-music: {error.format_message().rstrip('.')}; see {asked.command_path} --help", err=True)
+            sys.exit(error.exit_code)
         except SeqganMusicError as error:
             click.echo(f"seqgan-music: {error}", err=True)
             sys.exit(error.exit_code)

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import time
 from pathlib import Path
 from typing import Any
 
 import click
+from click.core import ParameterSource
+from seqgan_music_cli import options
 
 from seqgan_music import config
-from seqgan_music.errors import UsageError
+from seqgan_music.errors import Failure, UsageError
 
 
 def parse_objective(text: str) -> tuple[str, float]:
@@ -25,31 +28,57 @@ def parse_objective(text: str) -> tuple[str, float]:
     if not equals:
         return text, 1.0
     try:
-        return name, float(weight)
+        value = float(weight)
     except ValueError:
-        raise UsageError(f"-O {text!r}: the weight {weight!r} is not a number; write it as name=0.5") from None
+        value = math.nan
+    if not math.isfinite(value):
+        raise UsageError(f"-O {text}: the weight {weight!r} is not a number; write it as name=0.5")
+    return name, value
 
 
 @click.command("train")
 @click.argument("source", required=False, type=click.Path(path_type=Path), metavar="MIDI_FOLDER")
-@click.option("-p", "--preset", default="default", show_default=True, help="Settings to start from: see `list`.")
-@click.option("-c", "--config", "config_file", type=click.Path(path_type=Path), help="TOML file of settings.")
+@click.option("-p", "--preset", default="default", show_default=True, help="Settings to start from; `list` has all.")
 @click.option(
-    "-s", "--set", "assignments", multiple=True, metavar="SECTION.OPTION=VALUE", help="One setting; repeatable."
+    "-c",
+    "--config",
+    "config_file",
+    type=click.Path(path_type=Path),
+    help="TOML file of settings, laid over the preset.",
 )
-@click.option("-a", "--algorithm", help="seqgan, mle: see `list`.")
 @click.option(
-    "-O", "--objective", "objectives", multiple=True, metavar="NAME[=WEIGHT]", help="Steer towards; repeatable."
+    "-s",
+    "--set",
+    "assignments",
+    multiple=True,
+    metavar="SECTION.OPTION=VALUE",
+    help="One setting, over all others; repeatable.",
+)
+@click.option("-a", "--algorithm", help="How to train; `list` has all.  [default: the preset's]")
+@click.option(
+    "-O",
+    "--objective",
+    "objectives",
+    multiple=True,
+    metavar="NAME[=WEIGHT]",
+    help="What to steer towards (ORGAN); repeatable, `list` has all.",
 )
 @click.option("--lambda", "lambda_", type=float, help="Share of the discriminator in the reward; 0.5 with -O, else 1.")
 @click.option(
     "-o", "--out", type=click.Path(path_type=Path), help="Run directory.  [default: runs/DATE-TIME-ALGORITHM]"
 )
-@click.option("--seed", type=int, help="Of weights and of everything drawn.  [default: 1]")
+@click.option(
+    "--seed", type=int, callback=options.seed, help="Of the first weights and of everything drawn.  [default: 1]"
+)
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda", "mps"]), help="Where to compute.  [default: auto]")
-@click.option("--resume", type=click.Path(path_type=Path), metavar="RUN", help="Go on with a run; no other settings.")
+@click.option(
+    "--resume", type=click.Path(path_type=Path), metavar="RUN", help="Go on with a run, which has its own settings."
+)
 @click.option("--evaluate/--no-evaluate", "evaluated", default=True, help="Measure the finished run.")
-def command(source: Path | None, resume: Path | None, device: str | None, evaluated: bool, **options: Any) -> None:
+@click.pass_context
+def command(
+    ctx: click.Context, source: Path | None, resume: Path | None, device: str | None, evaluated: bool, **choices: Any
+) -> None:
     """Train on a folder of MIDI (or one file), or go on with a run.
 
     \b
@@ -58,15 +87,19 @@ def command(source: Path | None, resume: Path | None, device: str | None, evalua
     seqgan-music train --resume runs/latest
     """
     if resume is not None:
-        given = [name for name, value in options.items() if value and (name, value) != ("preset", "default")]
-        if source is not None or given:
-            what = "a folder" if source is not None else f"--{given[0].rstrip('_').replace('_', '-')}"
-            raise UsageError(f"--resume takes its settings from the run; leave out {what}")
+        given = [
+            parameter.metavar if parameter.name == "source" else parameter.opts[-1]
+            for parameter in ctx.command.params
+            if parameter.name in {"source", *choices}
+            and ctx.get_parameter_source(parameter.name) is ParameterSource.COMMANDLINE
+        ]
+        if given:
+            raise UsageError(f"--resume takes its settings from the run; leave out {', '.join(map(str, given))}")
         experiment = _resumed(resume, device)
     elif source is None:
         raise UsageError("name a folder of MIDI, such as: seqgan-music train midi_data/")
     else:
-        experiment = _created(source, device=device, **options)
+        experiment = _created(source, device=device, **choices)
     _train(experiment)
     from seqgan_music.run import Run
 
@@ -79,7 +112,9 @@ def command(source: Path | None, resume: Path | None, device: str | None, evalua
         checkpoint.write_evaluation(run.directory, evaluation)
         click.echo(report.table(evaluation))
     _write_samples(run)
-    click.echo(f"run: {run.directory}\nnew melodies: seqgan-music generate {run.directory} -n 16 -o out/")
+    click.echo(
+        f"run: {run.directory}\nnew melodies: seqgan-music generate {options.shown(run.directory)} -n 16 -o out/"
+    )
 
 
 def _created(
@@ -108,7 +143,7 @@ def _created(
     experiment = Experiment.create(found, settings, out or new_directory(resolved["algorithm"]["name"]))
     data = experiment.parts.dataset
     click.echo(
-        f"{len(found.pieces)} tunes ({len(found.refusals)} files refused: seqgan-music inspect {source}), "
+        f"{len(found.pieces)} tunes ({len(found.refusals)} files refused: seqgan-music inspect {options.shown(source)}), "
         f"windows of {data.length} tokens: {len(data.train)} train, {len(data.validation)} validation, "
         f"{len(data.test)} test; vocabulary {data.vocab_size}; device {experiment.device}",
         err=True,
@@ -135,7 +170,7 @@ def _train(experiment: Any) -> None:
         progress.finish()
         click.echo(
             f"stopped; everything up to the last line is saved. Go on with:\n"
-            f"  seqgan-music train --resume {experiment.directory}",
+            f"  seqgan-music train --resume {options.shown(experiment.directory)}",
             err=True,
         )
         sys.exit(130)
@@ -148,7 +183,10 @@ def _write_samples(run: Any, n: int = 8) -> None:
 
     for stage in run.stages:
         folder = run.directory / "samples" / stage
-        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise Failure(f"cannot make the folder {folder}: {error.strerror}") from error
         for piece in run.generate(n, stage=stage):
             midi.write(piece, folder / f"{piece.title.replace(' ', '-')}.mid")
 

@@ -38,11 +38,15 @@ def save(directory: Path, state: Mapping[str, Any]) -> None:
     values = _plain(state, "", tensors)
     fresh, old = directory.with_name(directory.name + ".new"), directory.with_name(directory.name + ".old")
     try:
+        if old.exists() and not directory.exists():
+            old.rename(directory)  # killed between the two moves: the old state is all there is
         for leftover in (fresh, old):
             shutil.rmtree(leftover, ignore_errors=True)
         fresh.mkdir(parents=True)
         save_file(tensors, fresh / TENSORS)
         (fresh / VALUES).write_text(json.dumps(values), encoding="utf-8")
+        for name in (TENSORS, VALUES):
+            _reach_the_disk(fresh / name)
         if directory.exists():
             directory.rename(old)
         fresh.rename(directory)
@@ -59,25 +63,38 @@ def load(directory: Path) -> dict[str, Any]:
     Failure
         It is missing or damaged.
     """
-    old = directory.with_name(directory.name + ".old")
-    if not directory.exists() and old.exists():
-        directory = old
+    if not directory.exists() and exists(directory):
+        directory = directory.with_name(directory.name + ".old")
     try:
         tensors = load_file(directory / TENSORS)
-        values = json.loads((directory / VALUES).read_text(encoding="utf-8"))
+        state: dict[str, Any] = _restored(json.loads((directory / VALUES).read_text(encoding="utf-8")), tensors)
     except FileNotFoundError as error:
         raise Failure(f"{directory} holds no checkpoint: {Path(error.filename or TENSORS).name} is missing") from error
     except Exception as error:  # safetensors has an exception class of its own for every kind of damage
         raise Failure(f"the checkpoint {directory} is damaged: {error}") from error
-    state: dict[str, Any] = _restored(values, tensors)
     return state
 
 
+def exists(directory: Path) -> bool:
+    """Whether `load` would find a checkpoint."""
+    return directory.exists() or directory.with_name(directory.name + ".old").exists()
+
+
 def write_text(path: Path, text: str) -> None:
-    """Write a file in one move."""
+    """Write a file in one move.
+
+    Raises
+    ------
+    Failure
+        It cannot be written; what was there is still there.
+    """
     fresh = path.with_name(path.name + ".new")
-    fresh.write_text(text, encoding="utf-8")
-    os.replace(fresh, path)
+    try:
+        fresh.write_text(text, encoding="utf-8")
+        _reach_the_disk(fresh)
+        os.replace(fresh, path)
+    except OSError as error:
+        raise Failure(f"cannot write {path}: {error.strerror}") from error
 
 
 def write_evaluation(directory: Path, evaluation: Evaluation) -> None:
@@ -124,9 +141,17 @@ def load_dataset(path: Path) -> Dataset:
     return Dataset(**parts, **vocabulary)
 
 
+def _reach_the_disk(path: Path) -> None:
+    """Or a power cut after the move could leave an empty file in place of the one before."""
+    with open(path, "rb+") as file:
+        os.fsync(file.fileno())
+
+
 def _plain(value: Any, path: str, tensors: dict[str, torch.Tensor]) -> Any:
     """Put tensors aside under their path, and leave a value that JSON can hold."""
     if isinstance(value, torch.Tensor):
+        while path in tensors:  # a key may hold the separator
+            path += "'"
         tensors[path] = value.detach().cpu().clone().contiguous()
         return {_TENSOR: path}
     if isinstance(value, Mapping):

@@ -49,7 +49,7 @@ def read_config(path: str | Path) -> Config:
             return _sections(tomllib.load(file), str(path))
     except OSError as error:
         raise UsageError(f"cannot read the config {str(path)!r}: {error.strerror}") from error
-    except tomllib.TOMLDecodeError as error:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UsageError(f"{path} is not valid TOML: {error}") from error
 
 

@@ -19,6 +19,7 @@ from typing import Any
 from seqgan_music.errors import UsageError
 
 Table = Mapping[str, str]
+_KINDS = {bool: "true or false", int: "a whole number", float: "a number", str: "a text"}
 
 
 def resolve(table: Table, kind: str, name: str, *, own_code: bool = False) -> Any:
@@ -40,6 +41,8 @@ def resolve(table: Table, kind: str, name: str, *, own_code: bool = False) -> An
     UsageError
         Unknown name (with the nearest known one), or code that cannot be loaded.
     """
+    if not isinstance(name, str):
+        raise UsageError(f"the name of a {kind} must be a text, not {name!r}; there are: {', '.join(table)}")
     if name in table:
         module, _, attribute = table[name].partition(":")
         return getattr(importlib.import_module(module), attribute)
@@ -63,8 +66,8 @@ def resolve(table: Table, kind: str, name: str, *, own_code: bool = False) -> An
 def _load_module(source: str, kind: str) -> Any:
     try:
         return importlib.import_module(source)
-    except ImportError as error:
-        raise UsageError(f"{kind}: cannot import {source!r}: {error}") from error
+    except Exception as error:  # whatever a user's module raises is that module's fault, and is said so
+        raise UsageError(f"{kind}: cannot import {source!r}: {type(error).__name__}: {error}") from error
 
 
 def _load_file(path: Path, kind: str) -> Any:
@@ -79,6 +82,7 @@ def _load_file(path: Path, kind: str) -> Any:
     try:
         spec.loader.exec_module(module)
     except Exception as error:  # whatever a user's file raises is that file's fault, and is said so
+        del sys.modules[name]
         raise UsageError(f"{kind}: {path} cannot be loaded: {type(error).__name__}: {error}") from error
     return module
 
@@ -97,7 +101,7 @@ def options_of(factory: Any) -> dict[str, Any]:
 
 
 def check_options(factory: Any, options: Mapping[str, Any], what: str) -> None:
-    """Refuse an option that `factory` does not have.
+    """Refuse an option that `factory` does not have, and a value of another kind than its annotation says.
 
     Raises
     ------
@@ -105,11 +109,27 @@ def check_options(factory: Any, options: Mapping[str, Any], what: str) -> None:
         With the list of the options that exist.
     """
     known = options_of(factory)
-    for option in options:
+    kinds = {name: kind for kind in _KINDS for name in (kind, kind.__name__)}
+    for option, value in options.items():
         if option not in known:
             near = difflib.get_close_matches(option, known, n=1)
             hint = f"did you mean {near[0]!r}? " if near else ""
             raise UsageError(f"{what} has no option {option!r}; {hint}it has: {', '.join(sorted(known)) or 'none'}")
+        annotation = inspect.signature(factory).parameters[option].annotation
+        if annotation in kinds:
+            check_type(value, kinds[annotation], f"{what}: {option}")
+
+
+def check_type(value: Any, kind: type, what: str) -> None:
+    """Refuse a value that is not a `kind`: bool, int, float or str; a whole number is a number too.
+
+    Raises
+    ------
+    UsageError
+    """
+    fits = isinstance(value, (int, float) if kind is float else kind)
+    if not fits or (isinstance(value, bool) and kind is not bool):
+        raise UsageError(f"{what} must be {_KINDS[kind]}, not {value!r}")
 
 
 def describe(factory: Any) -> str:

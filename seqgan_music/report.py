@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from seqgan_music.errors import Failure
+from seqgan_music.errors import Failure, UsageError
 from seqgan_music.evaluation import COLUMNS
 from seqgan_music.metrics import METRICS
 
@@ -43,9 +43,13 @@ def piano_rolls(pieces: Sequence[Piece], path: str | Path, *, columns: int = 2) 
 
     Raises
     ------
+    UsageError
+        No pieces, or an ending that is no format of pictures.
     Failure
         The file cannot be written.
     """
+    if not pieces:
+        raise UsageError("there is no piece to draw")
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -70,8 +74,11 @@ def piano_rolls(pieces: Sequence[Piece], path: str | Path, *, columns: int = 2) 
         )
         named = [pitch for pitch in range(min(pitches) - 3, max(pitches) + 4) if pitch % 12 in (0, 7)]
         axes.set_yticks(named, [f"{'C' if pitch % 12 == 0 else 'G'}{pitch // 12 - 1}" for pitch in named], fontsize=7)
-        axes.set_title(f"{piece.title}  ({piece.metre[0]}/{piece.metre[1]})", fontsize=9, loc="left")
+        axes.set_title(f"{piece.title}  ({piece.metre[0]}/{piece.metre[1]})", fontsize=9, loc="left", parse_math=False)
     try:
+        if Path(path).suffix[1:].lower() not in figure.canvas.get_supported_filetypes():
+            known = ", ".join(sorted(figure.canvas.get_supported_filetypes()))
+            raise UsageError(f"cannot draw {path}: its ending must be one of {known}")
         figure.savefig(path, dpi=110)
     except OSError as error:
         raise Failure(f"cannot write {path}: {error.strerror}") from error

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from seqgan_music import checkpoint, experiment, sampling
-from seqgan_music.errors import UsageError
+from seqgan_music.errors import Failure, UsageError
 
 if TYPE_CHECKING:
     from seqgan_music.evaluation import Evaluation
@@ -49,13 +49,16 @@ class Run:
     def __init__(self, directory: str | Path) -> None:
         self.directory = Path(directory)
         self.settings, self.tokenizer, self.dataset = experiment.open_directory(self.directory)
-        self.facts = json.loads((self.directory / experiment.RUN).read_text(encoding="utf-8"))
+        try:
+            self.facts = json.loads((self.directory / experiment.RUN).read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise Failure(f"{self.directory / experiment.RUN} is damaged: {error}") from error
 
     @property
     def stages(self) -> list[str]:
         """Stages whose weights there are: "mle" once pre-training has ended, "adversarial" from the first round on."""
         saved = self.directory / experiment.CHECKPOINTS
-        found = [stage for stage in STAGES if (saved / stage).exists()]
+        found = [stage for stage in STAGES if checkpoint.exists(saved / stage)]
         if "adversarial" not in found and self._unfinished_phase() == "adversarial":
             found.append("adversarial")
         return found
@@ -75,7 +78,7 @@ class Run:
         if stage not in stages:
             raise UsageError(f"{self.directory} has no stage {stage!r}; it has: {', '.join(stages)}")
         saved = self.directory / experiment.CHECKPOINTS
-        if (saved / stage).exists():
+        if checkpoint.exists(saved / stage):
             weights = checkpoint.load(saved / stage)["generator"]
         else:
             weights = checkpoint.load(saved / "last")["parts"]["generator"]
@@ -161,15 +164,17 @@ class Run:
             pieces.append(dataclasses.replace(self.tokenizer.decode([token, *row]), title=f"sample {number:0{digits}}"))
         return pieces
 
-    def evaluate(self, *, samples: int = 1000, seed: int = 0, device: str = "auto") -> Evaluation:
+    def evaluate(
+        self, *, samples: int = 1000, seed: int = 0, device: str = "auto", against: str | Path | None = None
+    ) -> Evaluation:
         """Measure every stage beside its anchors; see `seqgan_music.evaluation`."""
         from seqgan_music.evaluation import evaluate_run
 
-        return evaluate_run(self, samples=samples, seed=seed, device=device)
+        return evaluate_run(self, samples=samples, seed=seed, device=device, against=against)
 
     def _unfinished_phase(self) -> str | None:
         last = self.directory / experiment.CHECKPOINTS / "last"
-        if not last.exists():
+        if not checkpoint.exists(last):
             return None
-        phase: str = json.loads((last / checkpoint.VALUES).read_text(encoding="utf-8"))["phase"]
+        phase: str = checkpoint.load(last)["phase"]
         return phase

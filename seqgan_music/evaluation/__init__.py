@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 BLEU_ORDERS = (2, 3, 4, 5)
 COLUMNS = (*(f"bleu_{n}" for n in BLEU_ORDERS), "mse_nearest", "mse_pairs", "self_bleu_4", "unique", "nll")
 REAL = "real"
+ANCHORS = (REAL, "Markov-1", "Markov-2", "uniform")
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,8 +152,7 @@ def evaluate_run(
     """
     from seqgan_music.algorithms.pretraining import negative_log_likelihood
 
-    if samples < 2:
-        raise UsageError(f"an evaluation needs at least 2 samples, not {samples!r}")
+    _check(samples, seed)
     data, tokenizer = run.dataset, run.tokenizer
     held_out = data.test
     if against is not None:
@@ -187,14 +187,27 @@ def evaluate_folder(
     """
     from seqgan_music.tokenizers.grid import GridTokenizer
 
+    _check(samples, seed)
     measured, real = corpus.read_corpus(folder), corpus.read_corpus(against)
     tokenizer = GridTokenizer.fit([*measured.pieces, *real.pieces])
     encoded, _ = dataset.encode(real.pieces, real.names, tokenizer)
     data = dataset.build(encoded, corpus.split(list(encoded), (1 / 3, 1 / 3, 1 / 3), seed), tokenizer, length=length)
     windows = _cut(measured, tokenizer, length)
     one = MelodySet.of(tokenizer.melodies(*windows))
-    rows, facts = _beside_anchors({str(folder): one}, data, data.test, tokenizer, samples=samples, seed=seed)
+    rows, facts = _beside_anchors({_row_of(folder): one}, data, data.test, tokenizer, samples=samples, seed=seed)
     return Evaluation(rows, facts | {"against": str(against), "tokenizer": tokenizer.to_dict(), "length": length})
+
+
+def _check(samples: int, seed: int) -> None:
+    if samples < 2:
+        raise UsageError(f"an evaluation needs at least 2 samples, not {samples!r}")
+    if seed < 0:
+        raise UsageError(f"the seed must be 0 or more, not {seed!r}")
+
+
+def _row_of(folder: str | Path) -> str:
+    """A folder's name, told apart from an anchor's."""
+    return f"{folder}/" if str(folder) in ANCHORS else str(folder)
 
 
 def _beside_anchors(

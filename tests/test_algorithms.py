@@ -1,0 +1,260 @@
+import math
+
+import pytest
+import torch
+
+from seqgan_music.algorithms import Parts
+from seqgan_music.algorithms.pretraining import DiscriminatorTraining, MaximumLikelihood, negative_log_likelihood
+from seqgan_music.algorithms.seqgan import SeqGAN
+from seqgan_music.dataset import Dataset, Windows
+from seqgan_music.discriminators.cnn import CNNDiscriminator
+from seqgan_music.errors import UsageError
+from seqgan_music.generators.lstm import LSTMGenerator
+from seqgan_music.losses import BinaryCrossEntropy
+from seqgan_music.rewards import Reward
+
+VOCABULARY, LENGTH, START = 9, 8, 8
+SMALL = {"batch_size": 16, "discriminator_sets": 1, "discriminator_samples": 32, "rollouts": 2, "rounds": 2}
+
+
+def counting_language(n, seed):
+    """Sequences that count upwards, modulo 8."""
+    first = torch.randint(0, 8, (n, 1), generator=torch.Generator().manual_seed(seed))
+    ids = (first + torch.arange(LENGTH)) % 8
+    return Windows(ids, torch.full((n,), START), torch.arange(n))
+
+
+def known_score(ids):
+    """Share of steps that count upwards."""
+    return ((ids[:, 1:] - ids[:, :-1]) % 8 == 1).float().mean().item()
+
+
+def parts(seed=0, dropout=0.0, d_dropout=0.25):
+    data = Dataset(
+        counting_language(256, 1), counting_language(64, 2), counting_language(64, 3), VOCABULARY, never=(START,)
+    )
+    weights = torch.Generator().manual_seed(seed)
+    generator = LSTMGenerator(VOCABULARY, data.never, embedding=8, hidden=16, dropout=dropout)
+    discriminator = CNNDiscriminator(
+        VOCABULARY, LENGTH, embedding=8, filters=[[1, 8], [2, 16], [3, 8]], dropout=d_dropout
+    )
+    for network in (generator, discriminator):
+        network.reset_parameters(weights)
+    loss = BinaryCrossEntropy()
+    rng = torch.Generator().manual_seed(seed)
+    return Parts(generator, discriminator, loss, Reward(discriminator, loss), data, rng)
+
+
+def weights_of(network):
+    return torch.cat([parameter.detach().flatten() for parameter in network.parameters()]).clone()
+
+
+def test_adversarial_training_improves_the_known_score_of_a_toy_language():
+    gains = []
+    start = torch.full((512,), START)
+    for seed in range(2):
+        algorithm = SeqGAN(
+            parts(seed),
+            generator_epochs=6,
+            generator_learning_rate=1e-2,
+            discriminator_sets=5,
+            discriminator_samples=128,
+            discriminator_learning_rate=1e-3,
+            policy_learning_rate=1e-2,
+            rounds=60,
+            d_steps=1,
+            d_epochs=1,
+            rollouts=4,
+        )
+        for record in algorithm:
+            if record.completed and record.phase == "mle":
+                before = known_score(algorithm.discriminator_training.generate(start))
+        gains.append(known_score(algorithm.discriminator_training.generate(start)) - before)
+    assert min(gains) > 0.1
+
+
+def test_the_lines_of_algorithm_1_happen_in_its_order(monkeypatch):
+    happened = []
+
+    def noting(owner, name, line):
+        original = getattr(owner, name)
+
+        def wrapper(*args, **kwargs):
+            happened.append(line)
+            return original(*args, **kwargs)
+
+        monkeypatch.setattr(owner, name, wrapper)
+
+    algorithm = SeqGAN(parts(), generator_epochs=1, g_steps=2, d_steps=2, d_epochs=3, **{**SMALL, "rounds": 2})
+    noting(algorithm, "update_rollout_policy", "β ← θ")
+    noting(algorithm, "generate", "Y ~ G")
+    noting(algorithm, "search", "Q")
+    noting(algorithm, "update_policy", "θ")
+    noting(algorithm.discriminator_training, "train_on_fresh_set", "negatives")
+    noting(algorithm.discriminator_training, "train_epoch", "φ")
+    for record in algorithm:
+        happened.append(record.phase)
+    pre = ["mle", "β ← θ", "negatives", "φ", "φ", "φ", "discriminator"]
+    one_round = ["Y ~ G", "Q", "θ"] * 2 + ["negatives", "φ", "φ", "φ"] * 2 + ["β ← θ", "adversarial"]
+    assert happened == pre + one_round * 2
+
+
+def test_the_rollout_policy_stands_still_within_a_round_and_follows_at_its_end():
+    algorithm = SeqGAN(parts(), generator_epochs=1, policy_learning_rate=0.1, **SMALL)
+    records = iter(algorithm)
+    next(records)
+    next(records)
+    seen = []
+    search = algorithm.search
+
+    def noting(ids, start):
+        seen.append(weights_of(algorithm.rollout_policy))
+        return search(ids, start)
+
+    algorithm.search = noting
+    mle = weights_of(algorithm.parts.generator)
+    next(records)
+    assert torch.equal(seen[0], mle)
+    theta = weights_of(algorithm.parts.generator)
+    assert not torch.equal(theta, mle)
+    assert torch.equal(weights_of(algorithm.rollout_policy), theta)
+
+
+def test_the_rollout_rate_takes_effect():
+    algorithm = SeqGAN(parts(), generator_epochs=1, rollout_rate=0.25, policy_learning_rate=0.1, **SMALL)
+    records = iter(algorithm)
+    next(records)
+    next(records)
+    old = weights_of(algorithm.rollout_policy)
+    next(records)
+    theta = weights_of(algorithm.parts.generator)
+    torch.testing.assert_close(weights_of(algorithm.rollout_policy), 0.75 * old + 0.25 * theta)
+
+
+def test_the_generator_moves_in_its_steps_alone_and_the_discriminator_in_its_own():
+    algorithm = SeqGAN(parts(), generator_epochs=1, **SMALL)
+    theta, phi = weights_of(algorithm.parts.generator), weights_of(algorithm.parts.discriminator)
+    ids, start = algorithm.generate()
+    values = algorithm.search(ids, start)
+    assert torch.equal(weights_of(algorithm.parts.generator), theta)
+    algorithm.update_policy(ids, start, values)
+    assert not torch.equal(weights_of(algorithm.parts.generator), theta)
+    assert torch.equal(weights_of(algorithm.parts.discriminator), phi)
+    theta = weights_of(algorithm.parts.generator)
+    algorithm.discriminator_training.train_on_fresh_set(1)
+    assert torch.equal(weights_of(algorithm.parts.generator), theta)
+    assert not torch.equal(weights_of(algorithm.parts.discriminator), phi)
+
+
+def test_updates_run_in_train_mode_and_everything_else_in_eval_mode(monkeypatch):
+    modes = {"forward": set(), "step": set(), "D": set()}
+
+    def note(owner, method, name):
+        original = getattr(owner, method)
+
+        def wrapper(self, *args):
+            modes[name].add((self.training, torch.is_grad_enabled()))
+            return original(self, *args)
+
+        monkeypatch.setattr(owner, method, wrapper)
+
+    note(LSTMGenerator, "forward", "forward")
+    note(LSTMGenerator, "step", "step")
+    note(CNNDiscriminator, "forward", "D")
+    list(SeqGAN(parts(dropout=0.3), generator_epochs=1, **SMALL))
+    assert modes["forward"] == {(True, True), (False, False)}, "updates, and the validation likelihood"
+    assert modes["step"] == {(False, False)}, "sampling and roll-outs"
+    assert modes["D"] == {(True, True), (False, False)}, "updates, and rewards"
+
+
+def test_a_reward_is_the_same_with_dropout_in_the_discriminator():
+    made = parts(d_dropout=0.9)
+    ids, start = made.dataset.validation[:8]
+    made.discriminator.train()
+    assert torch.equal(made.reward(ids, start, start), made.reward(ids, start, start))
+
+
+def test_real_and_generated_sequences_reach_the_discriminator_in_the_same_form():
+    made = parts()
+    seen = []
+    train_epoch = DiscriminatorTraining.train_epoch
+
+    def noting(self, real, fake):
+        seen.append((real, fake))
+        return train_epoch(self, real, fake)
+
+    training = DiscriminatorTraining(made, sets=1, epochs=1, samples=32, batch_size=8, learning_rate=1e-3)
+    training.train_epoch = noting.__get__(training)
+    list(training)
+    real, fake = seen[0]
+    assert real.shape == fake.shape == (32, LENGTH)
+    assert real.dtype == fake.dtype
+    assert not (fake == START).any()
+    assert not (real == START).any()
+
+
+def test_the_whole_training_part_can_be_a_set():
+    training = DiscriminatorTraining(parts(), sets=1, epochs=1, samples=0, batch_size=8, learning_rate=1e-3)
+    sizes = []
+    training.train_epoch = lambda real, fake: sizes.append((len(real), len(fake))) or 0.0
+    training.train_on_fresh_set(1)
+    assert sizes == [(256, 256)]
+
+
+def test_accuracy_is_the_share_told_right():
+    made = parts()
+    training = DiscriminatorTraining(made, sets=1, epochs=1, samples=0, batch_size=8, learning_rate=1e-3)
+    made.reward.realness = lambda ids: torch.full((len(ids),), 0.9)  # says "real" to everything
+    accuracy, fake = training.accuracy()
+    assert accuracy == 0.5
+    assert fake.shape == (64, LENGTH)
+
+
+def test_likelihood_training_stops_early_and_keeps_the_best_weights(monkeypatch):
+    made = parts()
+    scores = iter([3.0, 2.0, 2.5, 2.2, 9.9])
+    monkeypatch.setattr(
+        "seqgan_music.algorithms.pretraining.negative_log_likelihood", lambda *args, **kwargs: next(scores)
+    )
+    training = MaximumLikelihood(made, epochs=50, patience=2, batch_size=64)
+    records, kept = zip(*((record, weights_of(made.generator)) for record in training), strict=True)
+    record = records[-1]
+    assert record.step == 4
+    assert record.completed
+    assert (record.of, record.values["nll_validation"]) == (50, 2.2)
+    assert torch.equal(weights_of(made.generator), kept[1])
+
+
+def test_likelihood_training_learns_the_language():
+    made = parts()
+    list(MaximumLikelihood(made, epochs=40, patience=40, batch_size=32, learning_rate=1e-2))
+    # The first token is one of 8; all others follow.
+    assert negative_log_likelihood(made.generator, made.dataset.validation, -1) < 1.1 * math.log(8) / LENGTH
+
+
+def test_the_likelihood_weighs_windows_by_their_tokens():
+    made, pad = parts(), 7
+    ids = made.dataset.validation.ids.clone()
+    ids[::2, 5:] = pad
+    windows = Windows(ids, made.dataset.validation.start, made.dataset.validation.piece)
+    with torch.no_grad():
+        log_prob = made.generator(ids, windows.start).log_softmax(2).gather(2, ids[..., None])[..., 0]
+    expected = -log_prob[ids != pad].mean().item()
+    assert negative_log_likelihood(made.generator, windows, pad) == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"rollouts": 0}, {"batch_size": 0}, {"rollout_rate": 0.0}, {"rollout_rate": 1.5}, {"policy_learning_rate": -1.0}],
+)
+def test_options_out_of_range_are_refused_by_name(options):
+    with pytest.raises(UsageError, match=rf"algorithm\.{next(iter(options))}"):
+        SeqGAN(parts(), **options)
+
+
+def test_a_record_of_a_round_has_every_figure():
+    *_, record = SeqGAN(parts(), generator_epochs=1, **SMALL)
+    expected = {"g_loss", "d_loss", "d_accuracy", "reward_mean", "reward_std", "entropy", "unique", "nll_validation"}
+    assert set(record.values) == expected
+    assert all(math.isfinite(value) for value in record.values.values())
+    assert record.completed
