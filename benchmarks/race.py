@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import copy
+import functools
 import json
 import os
 import platform
@@ -112,13 +113,14 @@ class Race:
 
     def scoring(self) -> dict[str, float]:
         """D on all finished roll-outs of one batch, in the calls in which each competitor meets them."""
-        calls = self.rollouts_of_program()
+        calls = self.rollouts_of_program
         rows = torch.cat([ids for ids, _, _ in calls])
+        rows = rows[: len(rows) * self.textbook_rollouts // self.sizes.rollouts]
         clock = Clock()
         with evaluating(self.discriminator):
             for batch in rows.split(self.sizes.batch):
                 self.textbook_reward(batch, batch[:, 0], batch[:, 0])
-        plain = clock.lap()
+        plain = clock.lap() * self.sizes.rollouts / self.textbook_rollouts
         reward = self.algorithm.parts.reward
         with evaluating(reward.discriminator):
             for call in calls:
@@ -149,6 +151,7 @@ class Race:
     def uniforms(self, batch: int) -> Tensor:
         return torch.rand(self.sizes.length, batch, generator=self.rng)
 
+    @functools.cached_property
     def rollouts_of_program(self) -> list[tuple[Tensor, Tensor, Tensor]]:
         """What the reward is called with during one search."""
         algorithm, calls = self.algorithm, []
@@ -211,6 +214,7 @@ def race(sizes: Sizes, repeats: int, textbook_rollouts: int) -> dict[str, Any]:
     difference = track.mean_difference() if textbook_rollouts == sizes.rollouts else None  # and the warm-up
     parts: dict[str, Any] = {}
     for name, run in PARTS.items():
+        print(f"{name} ...", file=sys.stderr, flush=True)
         if difference is None or name != "generator step":
             run(track)
         laps = [run(track) for _ in range(repeats)]
@@ -323,8 +327,8 @@ def describe(result: dict[str, Any]) -> str:
     lines.append(ratio_line("whole round, computed", result["round"]) + f"   ({schedule})")
     if sizes["textbook_rollouts"] < sizes["rollouts"]:
         lines.append(
-            f"The textbook ran {sizes['textbook_rollouts']} of {sizes['rollouts']} roll-outs; the time of its search "
-            f"was scaled by {sizes['rollouts']}/{sizes['textbook_rollouts']}, in which it is linear."
+            f"The textbook ran {sizes['textbook_rollouts']} of {sizes['rollouts']} roll-outs; the times of its "
+            f"search and scoring, linear in them, were scaled by {sizes['rollouts']}/{sizes['textbook_rollouts']}."
         )
     else:
         lines.append(f"mean |difference| of the action values: {result['mean_difference']:.1e}")

@@ -65,7 +65,10 @@ def parse_objective(text: str) -> tuple[str, float]:
 )
 @click.option("--lambda", "lambda_", type=float, help="Share of the discriminator in the reward; 0.5 with -O, else 1.")
 @click.option(
-    "-o", "--out", type=click.Path(path_type=Path), help="Run directory.  [default: runs/DATE-TIME-ALGORITHM]"
+    "-o",
+    "--out",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Run directory.  [default: runs/DATE-TIME-ALGORITHM]",
 )
 @click.option(
     "--seed", type=int, callback=options.seed, help="Of the first weights and of everything drawn.  [default: 1]"
@@ -143,7 +146,7 @@ def _created(
     experiment = Experiment.create(found, settings, out or new_directory(resolved["algorithm"]["name"]))
     data = experiment.parts.dataset
     click.echo(
-        f"{len(found.pieces)} tunes ({len(found.refusals)} files refused: seqgan-music inspect {options.shown(source)}), "
+        f"{len(found.pieces)} tunes; {len(found.refusals)} refused, see seqgan-music inspect {options.shown(source)}\n"
         f"windows of {data.length} tokens: {len(data.train)} train, {len(data.validation)} validation, "
         f"{len(data.test)} test; vocabulary {data.vocab_size}; device {experiment.device}",
         err=True,

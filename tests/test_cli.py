@@ -1,0 +1,359 @@
+"""The command line as a person meets it: what it prints, what it leaves behind, and what it says to a mistake."""
+
+import json
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import tomli_w
+from click.testing import CliRunner
+from seqgan_music_cli.main import VERBS, main
+
+from seqgan_music import config, midi, scores
+from seqgan_music.notes import Note, Piece
+from seqgan_music.run import Run
+
+COMMAND = [sys.executable, "-m", "seqgan_music"]
+
+
+def call(*words):
+    """Exit code, stdout and stderr of a command that must not end in a traceback."""
+    done = CliRunner().invoke(main, [str(word) for word in words], prog_name="seqgan-music")
+    assert done.exception is None or isinstance(done.exception, SystemExit), done.exc_info
+    return done.exit_code, done.stdout, done.stderr
+
+
+@pytest.fixture
+def tiny_toml(tiny_settings, tmp_path):
+    file = tmp_path / "tiny.toml"
+    file.write_text(tomli_w.dumps(tiny_settings), "utf-8")
+    return file
+
+
+def test_training_ends_with_a_run_its_numbers_and_its_melodies(few_tunes, tiny_toml, tmp_path):
+    run = tmp_path / "run"
+    code, out, err = call("train", few_tunes, "-c", tiny_toml, "-o", run, "--seed", 3, "-s", "algorithm.rounds=1")
+    assert code == 0, err
+    assert Run(run).settings["run"]["seed"] == 3
+    assert Run(run).settings["algorithm"]["rounds"] == 1
+    for stage in ("mle", "adversarial"):
+        written = sorted((run / "samples" / stage).iterdir())
+        assert len(written) == 8
+        assert [midi.read(file).title for file in written] == [f"sample {n:02}" for n in range(1, 9)]
+    assert set(json.loads((run / "evaluation.json").read_text("utf-8"))["rows"]) >= {"mle", "adversarial", "real"}
+    assert "| adversarial |" in out
+    assert f"seqgan-music generate {shlex.quote(str(run))}" in out
+    lines = err.splitlines()
+    assert lines[0].startswith("12 tunes; 0 refused")
+    progress = [line.split()[:2] for line in lines if "left in this phase" in line]
+    phases = [
+        ["mle", "1/2"],
+        ["mle", "2/2"],
+        ["discriminator", "1/2"],
+        ["discriminator", "2/2"],
+        ["adversarial", "1/1"],
+    ]
+    assert progress == phases
+    assert "\r" not in err, "no moving line where there is no terminal"
+
+
+def test_objectives_and_lambda_reach_the_reward(few_tunes, tiny_toml, tmp_path):
+    words = ["train", few_tunes, "-c", tiny_toml, "--no-evaluate", "-s", "algorithm.rounds=1"]
+    code, _, err = call(*words, "-o", tmp_path / "a", "-O", "tonality=2", "-O", "melodicity", "--lambda", 0.25)
+    assert code == 0, err
+    settings = Run(tmp_path / "a").settings
+    assert settings["objectives"] == {"tonality": 2.0, "melodicity": 1.0}
+    assert settings["reward"] == {"lambda": 0.25}
+    assert not (tmp_path / "a" / "evaluation.json").exists()
+    code, _, err = call(*words, "-o", tmp_path / "b", "-O", "tonality=3")
+    assert Run(tmp_path / "b").settings["reward"] == {"lambda": 0.5}
+    assert "weights are relative" in err
+
+
+def test_the_algorithm_of_the_command_line_replaces_the_preset_s(few_tunes, tmp_path):
+    words = ["-p", "quick", "-a", "mle", "-s", "algorithm.epochs=1", "-s", "data.length=16", "--no-evaluate"]
+    code, _, err = call("train", few_tunes, *words, "-o", tmp_path / "run")
+    assert code == 0, err
+    assert Run(tmp_path / "run").settings["algorithm"]["name"] == "mle"
+
+
+def test_generate_writes_files_that_depend_on_the_seed_alone(tiny_run, tmp_path):
+    code, out, _ = call("generate", tiny_run.directory, "-n", 3, "-o", tmp_path / "a" / "b", "--seed", 5)
+    assert code == 0
+    assert out == f"3 melodies in {tmp_path / 'a' / 'b'}\n"
+    names = ["sample-01.mid", "sample-02.mid", "sample-03.mid"]
+    assert sorted(file.name for file in (tmp_path / "a" / "b").iterdir()) == names
+    call("generate", tiny_run.directory, "-n", 3, "-o", tmp_path / "c", "--seed", 5)
+    call("generate", tiny_run.directory, "-n", 3, "-o", tmp_path / "d", "--seed", 6)
+    content = {folder: [(tmp_path / folder / name).read_bytes() for name in names] for folder in ("a/b", "c", "d")}
+    assert content["a/b"] == content["c"] != content["d"]
+
+
+def test_every_option_of_generate_reaches_the_run(tiny_run, tmp_path, monkeypatch):
+    asked = {}
+    monkeypatch.setattr(Run, "generate", lambda self, n, **options: asked.update(n=n, **options) or [])
+    words = "-n 2 --seed 3 --temperature 0.5 --top-k 4 --top-p 0.6 --metre 6/8 --bars 7 --stage mle --device cpu"
+    code, _, _ = call("generate", tiny_run.directory, "-o", tmp_path / "out", *words.split())
+    assert code == 0
+    expected = {"n": 2, "seed": 3, "temperature": 0.5, "top_k": 4, "top_p": 0.6, "metre": (6, 8), "bars": 7}
+    assert asked == expected | {"stage": "mle", "device": "cpu"}
+
+
+def test_evaluate_prints_a_table_or_json_alone_and_keeps_it(own_run):
+    code, out, _ = call("evaluate", own_run, "-n", 20)
+    assert code == 0
+    assert "| real " in out
+    assert "reference windows" in out
+    code, out, _ = call("evaluate", own_run, "-n", 20, "--json", "--seed", 1)
+    values = json.loads(out)
+    assert code == 0
+    assert set(values["rows"]) == {"mle", "adversarial", "real", "Markov-1", "Markov-2", "uniform"}
+    assert values == json.loads((own_run / "evaluation.json").read_text("utf-8"))
+    assert values["facts"]["seed"] == 1
+
+
+def test_evaluate_against_a_folder(own_run, few_tunes):
+    code, out, _ = call("evaluate", own_run, "-n", 20, "--against", few_tunes, "--json")
+    assert code == 0
+    assert json.loads(out)["facts"]["against"] == str(few_tunes)
+    assert not (own_run / "evaluation.json").exists(), "that is measured against the run's own test tunes"
+    code, out, _ = call("evaluate", few_tunes, "--against", few_tunes, "--length", 16, "-n", 20, "--json")
+    assert code == 0
+    assert str(few_tunes) in json.loads(out)["rows"]
+
+
+def test_inspect_counts_what_would_be_used_and_names_what_is_refused(few_tunes, tmp_path):
+    shutil.copytree(few_tunes, tmp_path / "midi")
+    for number in range(7):
+        (tmp_path / "midi" / f"bad {number}.mid").write_bytes(b"")
+    code, out, _ = call("inspect", tmp_path / "midi")
+    assert code == 0
+    assert out.startswith("12 tunes, ")
+    assert "metres: 2/4 (" in out
+    assert "empty file (7):" in out
+    assert "bad 0.mid" in out
+    assert "and 2 more; --json" in out
+    code, out, _ = call("inspect", tmp_path / "midi", "--json", "--length", 16)
+    facts = json.loads(out)
+    assert code == 0
+    assert facts["tunes"] == 12
+    assert [file["path"] for file in facts["refused"]["empty file"]] == [f"bad {number}.mid" for number in range(7)]
+    assert facts["windows"] > json.loads(call("inspect", few_tunes, "--json")[1])["windows"]
+
+
+def test_inspecting_a_folder_of_which_the_grid_can_say_nothing(tmp_path):
+    notes = tuple(Note(480 * i + 50, 100, 60 + i) for i in range(8))
+    midi.write(Piece(notes), tmp_path / "swing.mid")
+    code, out, _ = call("inspect", tmp_path)
+    assert code == 0
+    assert out.startswith("0 tunes, ")
+    assert "rhythm off the grid (1):" in out
+
+
+def test_list_names_every_component_with_its_options():
+    code, out, _ = call("list")
+    assert code == 0
+    words = ["seqgan", "mle", "lstm", "cnn", "grid", "bce", "tonality", "ryansMammoth", *config.preset_names()]
+    assert not [word for word in words if f"  {word}" not in out]
+    assert "rollouts = 16" in out
+
+
+def test_corpus_writes_a_collection_and_says_what_was_left_out(tmp_path, monkeypatch):
+    from seqgan_music.errors import PieceRefused
+
+    piece = Piece(tuple(Note(240 * n, 240, 60 + n) for n in range(8)), title="Sailor's Hornpipe")
+    monkeypatch.setattr(scores, "corpus_files", lambda name: [name])
+    monkeypatch.setattr(
+        scores, "file_pieces", lambda _: [("1", piece), ("2", PieceRefused("not monophonic", "chords"))]
+    )
+    code, out, _ = call("corpus", "ryansMammoth", tmp_path / "new" / "folder", "--processes", 1)
+    assert code == 0
+    assert out.startswith(f"1 tunes written to {tmp_path / 'new' / 'folder'}\n1 left out:\n  1 × not monophonic")
+    assert [file.name for file in (tmp_path / "new" / "folder").iterdir()] == ["0001-sailors-hornpipe.mid"]
+
+
+MISUSE = {
+    "no such verb": (["frobnicate"], "'frobnicate'"),
+    "no such option": (["train", "--frobnicate"], "--frobnicate"),
+    "no folder": (["train"], "name a folder of MIDI"),
+    "missing folder": (["train", "{tmp}/nowhere"], "no such file or folder: {tmp}/nowhere"),
+    "empty folder": (["train", "{tmp}/empty"], "no .mid or .midi files in {tmp}/empty"),
+    "one tune": (["train", "{tmp}/one"], "only 1 usable piece"),
+    "no MIDI": (["train", "{tmp}/tiny.toml"], "neither a folder nor a .mid"),
+    "preset": (["train", "{midi}", "-p", "fast"], "unknown preset 'fast'; there are: default"),
+    "config": (["train", "{midi}", "-c", "{tmp}/none.toml"], "none.toml"),
+    "objective": (["train", "{midi}", "-O", "tonalty"], "did you mean 'tonality'"),
+    "weight": (["train", "{midi}", "-O", "foo=bar"], "-O foo=bar: the weight 'bar' is not a number"),
+    "weight without end": (["train", "{midi}", "-O", "tonality=inf"], "is not a number"),
+    "negative weight": (["train", "{midi}", "-O", "tonality=-1"], "must not be negative"),
+    "algorithm": (["train", "{midi}", "-a", "seqgun"], "did you mean 'seqgan'"),
+    "option of the algorithm": (["train", "{midi}", "-s", "algorithm.roundz=2"], "did you mean 'rounds'"),
+    "value": (["train", "{midi}", "-s", "algorithm.rounds=many"], "rounds must be a whole number, not 'many'"),
+    "section": (["train", "{midi}", "-s", "algorithms.rounds=2"], "unknown section [algorithms]"),
+    "assignment": (["train", "{midi}", "-s", "rounds=2"], "section.option=value"),
+    "lambda": (["train", "{midi}", "-O", "tonality", "--lambda", "2"], "lambda must lie in [0, 1]"),
+    "lambda without objective": (["train", "{midi}", "--lambda", "0.5"], "lambda below 1 needs an objective"),
+    "own code": (["train", "{midi}", "-s", "generator.name=nowhere.py:Net"], "no such file: nowhere.py"),
+    "in use": (["train", "{midi}", "-o", "{run}"], "is not empty"),
+    "a file in the way": (["train", "{midi}", "-o", "{tmp}/tiny.toml"], "is a file"),
+    "resume and a folder": (["train", "{midi}", "--resume", "{run}"], "leave out MIDI_FOLDER"),
+    "resume and a setting": (["train", "--resume", "{run}", "--seed", "0", "-s", "a.b=1"], "leave out --set, --seed"),
+    "resume of no run": (["train", "--resume", "{midi}"], "is not a run"),
+    "generate of no run": (["generate", "{midi}"], "is not a run"),
+    "metre": (["generate", "{run}", "--metre", "six"], "'six' is not a metre; write it as 6/8"),
+    "digits": (["generate", "{run}", "--metre", "²/4"], "is not a metre"),
+    "unknown metre": (["generate", "{run}", "--metre", "7/8"], "knows no metre 7/8"),
+    "stage": (["generate", "{run}", "--stage", "best"], "best"),
+    "bars": (["generate", "{run}", "--bars", "0"], "number of bars"),
+    "seed": (["generate", "{run}", "--seed", "99999999999999999999"], "seed"),
+    "negative seed": (["evaluate", "{run}", "--seed", "-1"], "seed"),
+    "samples": (["evaluate", "{run}", "-n", "1"], "samples"),
+    "evaluate nothing": (["evaluate", "{tmp}/nowhere"], "no such run or folder: {tmp}/nowhere"),
+    "evaluate without music": (["evaluate", "{midi}"], "--against"),
+    "inspect nothing": (["inspect", "{tmp}/nowhere"], "no such file or folder"),
+    "length": (["inspect", "{midi}", "--length", "0"], "length"),
+    "grid": (["inspect", "{midi}", "--steps-per-quarter", "0"], "steps_per_quarter"),
+    "corpus": (["corpus", "nottingham", "{tmp}/out"], "unknown corpus 'nottingham'; there are: ryansMammoth"),
+}
+
+
+@pytest.mark.parametrize("case", MISUSE)
+def test_misuse_is_one_line_on_stderr_and_exit_code_2(case, few_tunes, tiny_run, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "one").mkdir()
+    shutil.copy(next(few_tunes.iterdir()), tmp_path / "one")
+    (tmp_path / "tiny.toml").write_text("")
+    before = sorted(tmp_path.rglob("*"))
+    places = {"tmp": tmp_path, "midi": few_tunes, "run": tiny_run.directory}
+    words, says = MISUSE[case]
+    code, out, err = call(*(word.format(**places) for word in words))
+    assert code == 2
+    assert out == ""
+    assert says.format(**places) in err
+    assert err.startswith("seqgan-music: ")
+    assert len(err.splitlines()) == 1
+    assert sorted(tmp_path.rglob("*")) == before, "nothing is left behind"
+
+
+def test_a_folder_with_broken_files_alone_is_refused_with_the_reasons_before_any_training(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "midi").mkdir()
+    (tmp_path / "midi" / "a.mid").write_bytes(b"")
+    (tmp_path / "midi" / "b.mid").write_text("not music")
+    for verb in ("train", "inspect"):
+        code, out, err = call(verb, "midi")
+        assert (code, out) == (2, "")
+        assert "1 × empty file, such as a.mid" in err
+        assert "1 × not MIDI, such as b.mid" in err
+    assert [file.name for file in tmp_path.iterdir()] == ["midi"]
+
+
+def test_what_cannot_be_written_is_exit_code_1(tiny_run, tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    code, _, err = call("generate", tiny_run.directory, "-o", tmp_path / "file")
+    assert code == 1
+    assert err.startswith(f"seqgan-music: cannot make the folder {tmp_path / 'file'}: ")
+
+
+def test_a_damaged_run_is_exit_code_1(own_run, tmp_path):
+    (own_run / "windows.safetensors").write_bytes(b"")
+    code, _, err = call("generate", own_run, "-o", tmp_path / "out")
+    assert code == 1
+    assert "windows.safetensors" in err
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_every_verb_explains_itself(verb):
+    for flag in ("-h", "--help"):
+        code, out, _ = call(verb, flag)
+        assert code == 0
+        assert out.startswith(f"Usage: seqgan-music {verb}")
+    described = out.split("Options:")[1]
+    assert described.count("--") >= 1
+    assert verb in call("--help")[1]
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_every_option_has_a_help_text(verb):
+    command = main.get_command(None, verb)
+    assert command.help
+    assert not [
+        parameter.name for parameter in command.params if parameter.param_type_name == "option" and not parameter.help
+    ]
+
+
+def test_the_module_is_the_command(tmp_path):
+    for words, says in [(["--help"], "Usage: seqgan-music"), (["--version"], "0.")]:
+        done = subprocess.run([*COMMAND, *words], capture_output=True, text=True, cwd=tmp_path, check=True)
+        assert says in done.stdout
+    done = subprocess.run([*COMMAND, "train", "nowhere"], capture_output=True, text=True, cwd=tmp_path, check=False)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == "seqgan-music: no such file or folder: nowhere\n"
+
+
+def test_ctrl_c_saves_and_prints_the_command_that_goes_on(few_tunes, tiny_toml, tmp_path):
+    words = ["train", str(few_tunes), "-c", str(tiny_toml), "-o", "my rüns/-first", "-s", "algorithm.rounds=40"]
+    process = subprocess.Popen(
+        [*COMMAND, *words], stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=tmp_path
+    )
+    for line in process.stderr:
+        if line.startswith("adversarial   2/"):
+            break
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "Traceback" not in err
+    assert out == ""
+    assert "stopped; everything up to the last line is saved" in err
+    command = shlex.split(err.strip().splitlines()[-1])
+    assert command[:3] == ["seqgan-music", "train", "--resume"]
+    done_so_far = len((tmp_path / "my rüns" / "-first" / "metrics.jsonl").read_text("utf-8").splitlines())
+    assert 6 <= done_so_far < 44
+    resumed = subprocess.run(
+        [*COMMAND, *command[1:], "--no-evaluate"], capture_output=True, text=True, cwd=tmp_path, check=False
+    )
+    assert resumed.returncode == 0, resumed.stderr
+    assert "going on with" in resumed.stderr
+    log = (tmp_path / "my rüns" / "-first" / "metrics.jsonl").read_text("utf-8").splitlines()
+    assert [json.loads(line)["step"] for line in log[4:]] == list(range(1, 41))
+    assert len(list((tmp_path / "my rüns" / "-first" / "samples" / "adversarial").iterdir())) == 8
+
+
+def test_names_with_spaces_accents_and_a_leading_dash(few_tunes, tiny_toml, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(few_tunes, "-été à la mer")
+    code, _, err = call("train", "-c", tiny_toml, "-o", "-mon run", "--no-evaluate", "--", "-été à la mer")
+    assert code == 0, err
+    code, out, err = call("train", "-c", tiny_toml, "-o", "-mon run 2", "--no-evaluate", "./-été à la mer")
+    assert code == 0, err
+    printed = shlex.split(out.splitlines()[-1].partition(": ")[2])
+    assert printed[:2] == ["seqgan-music", "generate"]
+    code, out, err = call(*printed[1:3], "-n", 1, "-o", "-où?")
+    assert code == 0, err
+    assert Path("-où?/sample-01.mid").exists()
+    assert call("inspect", "--", "-été à la mer")[0] == 0
+
+
+def test_the_newest_run_can_be_named_latest(few_tunes, tiny_toml, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for seed in (1, 2):
+        words = ["-c", tiny_toml, "-a", "seqgan", "-s", "algorithm.rounds=1", "--no-evaluate", "--seed", seed]
+        assert call("train", few_tunes, *words)[0] == 0
+    runs = sorted(path for path in Path("runs").iterdir() if path.name != "latest")
+    assert len(runs) == 2
+    assert all(run.name.removesuffix("-2").endswith("-seqgan") for run in runs)
+    assert Run("runs/latest").settings["run"]["seed"] == 2
+    assert call("generate", "runs/latest", "-n", 1, "-o", "out")[0] == 0
+
+
+def test_a_reader_that_has_gone_is_no_error():
+    done = subprocess.run(
+        f"{shlex.join(COMMAND)} list | head -1", shell=True, capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "tokenizer:\n"
+    assert "Traceback" not in done.stderr

@@ -1,0 +1,114 @@
+"""Every knob does something, and the one that must not change a result does not.
+
+A new option needs a line here: another legal value, and where it only works beside others, those.
+"""
+
+import copy
+from typing import Any
+
+import pytest
+
+from seqgan_music import checkpoint, config, experiment, registry
+from seqgan_music.algorithms import ALGORITHMS
+from seqgan_music.objectives import OBJECTIVES
+from seqgan_music.run import Run
+
+MLE = {"algorithm": {"name": "mle", "epochs": 2, "patience": 3, "batch_size": 32, "learning_rate": 1e-2}}
+# So fast that some epoch is worse than the one before, long before the last.
+WILD_MLE = {"algorithm": {"name": "mle", "epochs": 12, "patience": 12, "learning_rate": 0.1}}
+WILD_SEQGAN = {"algorithm": {"generator_epochs": 12, "patience": 12, "generator_learning_rate": 0.1}}
+KNOBS: dict[tuple[str, str, str], Any] = {
+    ("tokenizer", "grid", "steps_per_quarter"): 8,
+    ("tokenizer", "grid", "low"): 60,
+    ("tokenizer", "grid", "high"): 90,
+    ("tokenizer", "grid", "metres"): [[2, 4], [4, 4]],
+    ("tokenizer", "grid", "max_off_grid"): 0.0,
+    ("generator", "lstm", "embedding"): 12,
+    ("generator", "lstm", "hidden"): 12,
+    ("generator", "lstm", "layers"): 2,
+    ("generator", "lstm", "dropout"): 0.5,
+    ("discriminator", "cnn", "embedding"): 12,
+    ("discriminator", "cnn", "filters"): [[1, 8], [3, 8]],
+    ("discriminator", "cnn", "dropout"): 0.5,
+    ("discriminator", "cnn", "l2"): 0.0,
+    ("algorithm", "seqgan", "batch_size"): 16,
+    ("algorithm", "seqgan", "generator_epochs"): 1,
+    ("algorithm", "seqgan", "patience"): (1, WILD_SEQGAN),
+    ("algorithm", "seqgan", "generator_learning_rate"): 5e-3,
+    ("algorithm", "seqgan", "discriminator_sets"): 1,
+    ("algorithm", "seqgan", "discriminator_set_epochs"): 2,
+    ("algorithm", "seqgan", "discriminator_samples"): 32,
+    ("algorithm", "seqgan", "discriminator_learning_rate"): 2e-3,
+    ("algorithm", "seqgan", "rounds"): 1,
+    ("algorithm", "seqgan", "g_steps"): 2,
+    ("algorithm", "seqgan", "d_steps"): 2,
+    ("algorithm", "seqgan", "d_epochs"): 2,
+    ("algorithm", "seqgan", "rollouts"): 3,
+    ("algorithm", "seqgan", "rollout_rate"): 0.5,
+    ("algorithm", "seqgan", "policy_learning_rate"): 5e-3,
+    ("algorithm", "seqgan", "clip"): 0.01,
+    ("algorithm", "seqgan", "memory_budget"): 1,
+    ("algorithm", "mle", "epochs"): (1, MLE),
+    ("algorithm", "mle", "patience"): (1, WILD_MLE),
+    ("algorithm", "mle", "batch_size"): (16, MLE),
+    ("algorithm", "mle", "learning_rate"): (5e-3, MLE),
+    ("algorithm", "mle", "clip"): (0.01, MLE),
+    ("run", "", "seed"): 2,
+    ("data", "", "length"): 20,
+    ("data", "", "fractions"): [0.6, 0.2, 0.2],
+    ("data", "", "split_seed"): 1,
+    ("reward", "", "lambda"): (0.2, {"reward": {"lambda": 0.5}, "objectives": {"tonality": 1.0}}),
+    **{
+        ("objectives", "", name): (3.0, {"reward": {"lambda": 0.5}, "objectives": dict.fromkeys(OBJECTIVES, 1.0)})
+        for name in OBJECTIVES
+    },
+}
+CHANGES_NOTHING = {("algorithm", "seqgan", "memory_budget")}
+ELSEWHERE = {("run", "", "device")}  # needs another device than a CPU
+
+
+def knobs():
+    for section, table in experiment.TABLES.items():
+        for name in table:
+            for option in registry.options_of(registry.resolve(table, section, name)):
+                yield section, name, option
+    for section in ("run", "data", "reward"):
+        yield from ((section, "", option) for option in experiment.DEFAULTS[section])
+    yield from (("objectives", "", name) for name in OBJECTIVES)
+
+
+@pytest.fixture(scope="module")
+def outcome(tiny_experiment, tmp_path_factory):
+    """What a run with some settings gives: metrics, weights and samples."""
+    known = {}
+
+    def run(settings):
+        key = repr(settings)
+        if key not in known:
+            directory = tmp_path_factory.mktemp("knobs") / "run"
+            list(tiny_experiment(directory, **settings))
+            log = [{**line, "seconds": 0} for line in experiment.read_log(directory)]
+            generator = checkpoint.load(directory / "checkpoints" / "last")["parts"]["generator"]
+            weights = {name: tensor.numpy().tobytes() for name, tensor in generator.items()}
+            known[key] = log, weights, str(Run(directory).generate(8))
+        return known[key]
+
+    return run
+
+
+def test_every_knob_has_a_line_and_every_line_a_knob():
+    assert set(knobs()) == set(KNOBS) | ELSEWHERE
+    assert set(ALGORITHMS) == {name for section, name, _ in KNOBS if section == "algorithm"}
+
+
+@pytest.mark.parametrize("knob", KNOBS, ids=[".".join(filter(None, knob)) for knob in KNOBS])
+def test_a_knob_changes_something(knob, outcome):
+    section, name, option = knob
+    value, beside = KNOBS[knob] if isinstance(KNOBS[knob], tuple) else (KNOBS[knob], {})
+    base = copy.deepcopy(beside)
+    if name:
+        base.setdefault(section, {}).setdefault("name", name)
+    turned = config.merge(base, {section: {option: value}})
+    resolved = experiment.resolve(base)
+    assert resolved[section].get(option) != value, "that is what it is anyway"
+    assert (outcome(turned) == outcome(base)) == (knob in CHANGES_NOTHING)
