@@ -138,15 +138,15 @@ def _created(
     weights = dict(map(parse_objective, objectives))
     # Slow imports come after what can be refused without them.
     from seqgan_music import corpus
-    from seqgan_music.experiment import Experiment, new_directory, resolve, shortcuts
+    from seqgan_music.experiment import Experiment, new_directory, read_facts, resolve, shortcuts
 
     settings = config.merge(*layers, shortcuts(algorithm, weights, lambda_, seed=seed, device=device), *single)
     resolved = resolve(settings)
     found = corpus.read_corpus(source, processes=0)
     experiment = Experiment.create(found, settings, out or new_directory(resolved["algorithm"]["name"]))
-    data = experiment.parts.dataset
+    data, used = experiment.parts.dataset, read_facts(experiment.directory)["corpus"]
     click.echo(
-        f"{len(found.pieces)} tunes; {len(found.refusals)} refused, see seqgan-music inspect {options.shown(source)}\n"
+        f"{used['pieces']} tunes; {len(used['refused'])} refused, see seqgan-music inspect {options.shown(source)}\n"
         f"windows of {data.length} tokens: {len(data.train)} train, {len(data.validation)} validation, "
         f"{len(data.test)} test; vocabulary {data.vocab_size}; device {experiment.device}",
         err=True,

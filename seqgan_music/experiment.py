@@ -144,6 +144,21 @@ def read_tokenizer(directory: Path) -> Tokenizer:
     return tokenizer
 
 
+def read_facts(directory: Path) -> dict[str, Any]:
+    """Versions, corpus, refusals and split of a run.
+
+    Raises
+    ------
+    Failure
+        They cannot be read.
+    """
+    try:
+        facts: dict[str, Any] = json.loads((directory / RUN).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise Failure(f"{directory / RUN} is damaged: {error}") from error
+    return facts
+
+
 def read_log(directory: Path) -> list[dict[str, Any]]:
     """Records of a run, one dictionary each."""
     return [json.loads(line) for line in (directory / LOG).read_text(encoding="utf-8").splitlines()]

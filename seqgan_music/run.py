@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +10,7 @@ import torch
 from torch import Tensor
 
 from seqgan_music import checkpoint, experiment, sampling
-from seqgan_music.errors import Failure, UsageError
+from seqgan_music.errors import UsageError
 
 if TYPE_CHECKING:
     from seqgan_music.evaluation import Evaluation
@@ -49,10 +48,7 @@ class Run:
     def __init__(self, directory: str | Path) -> None:
         self.directory = Path(directory)
         self.settings, self.tokenizer, self.dataset = experiment.open_directory(self.directory)
-        try:
-            self.facts = json.loads((self.directory / experiment.RUN).read_text(encoding="utf-8"))
-        except ValueError as error:
-            raise Failure(f"{self.directory / experiment.RUN} is damaged: {error}") from error
+        self.facts = experiment.read_facts(self.directory)
 
     @property
     def stages(self) -> list[str]:

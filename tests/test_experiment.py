@@ -120,10 +120,17 @@ def test_the_global_random_numbers_are_not_used(create, tmp_path):
     assert before[1:] == after[1:]
 
 
-def test_another_seed_gives_another_run_from_the_first_weights_on(uninterrupted, create, tmp_path):
-    list(itertools.islice(create(tmp_path / "run", run={"seed": 2}), 1))
-    first, other = read_log(uninterrupted)[0], read_log(tmp_path / "run")[0]
-    assert first["g_loss"] != other["g_loss"]
+def test_another_seed_gives_other_weights_and_other_draws(create, tmp_path):
+    one, same, other = (
+        create(tmp_path / name, run={"seed": seed}).parts for name, seed in [("a", 1), ("b", 1), ("c", 2)]
+    )
+    for network in ("generator", "discriminator"):
+        weights = [next(getattr(parts, network).parameters()) for parts in (one, same, other)]
+        assert torch.equal(weights[0], weights[1])
+        assert not torch.equal(weights[0], weights[2])
+    draws = [torch.rand(4, generator=parts.rng) for parts in (one, same, other)]
+    assert torch.equal(draws[0], draws[1])
+    assert not torch.equal(draws[0], draws[2])
 
 
 def test_every_record_is_on_disk_before_it_is_seen(create, tmp_path):

@@ -112,3 +112,14 @@ def test_a_knob_changes_something(knob, outcome):
     resolved = experiment.resolve(base)
     assert resolved[section].get(option) != value, "that is what it is anyway"
     assert (outcome(turned) == outcome(base)) == (knob in CHANGES_NOTHING)
+
+
+def test_clipping_reaches_the_adversarial_phase_too(tiny_experiment, tmp_path):
+    def last_likelihood(name, clip):
+        made = tiny_experiment(tmp_path / name)
+        for record, _ in made:
+            if record.phase == "discriminator":
+                made.algorithm.clip = clip  # pre-training is over and had its own
+        return record.values["nll_validation"]
+
+    assert last_likelihood("a", 0.0) != last_likelihood("b", 0.01)
