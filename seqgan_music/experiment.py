@@ -92,6 +92,10 @@ def resolve(settings: Mapping[str, Mapping[str, Any]], *, own_code: bool = True)
         unknown = set(resolved[section]) - set(DEFAULTS[section])
         if unknown:
             raise UsageError(f"[{section}] has no option {min(unknown)!r}; it has: {', '.join(DEFAULTS[section])}")
+        for option, value in resolved[section].items():
+            _check_like(value, DEFAULTS[section][option], f"{section}.{option}")
+    if not 0 <= resolved["run"]["seed"] < 2**63:
+        raise UsageError(f"run.seed must lie within 0 and 2^63 - 1, not {resolved['run']['seed']!r}")
     for section, table in TABLES.items():
         options = dict(resolved[section])
         name = options.pop("name")
@@ -99,9 +103,21 @@ def resolve(settings: Mapping[str, Mapping[str, Any]], *, own_code: bool = True)
         registry.check_options(factory, options, f"{section} {name!r}")
         if section != "tokenizer":
             resolved[section] = {"name": name, **registry.options_of(factory), **options}
-    for name in resolved["objectives"]:
+    for name, weight in resolved["objectives"].items():
+        registry.check_type(weight, float, f"the weight of objective {name!r}")
         registry.resolve(OBJECTIVES, "objective", name, own_code=own_code)
     return resolved
+
+
+def _check_like(value: Any, default: Any, what: str) -> None:
+    """Refuse a value of another kind than the default's."""
+    if not isinstance(default, list):
+        registry.check_type(value, type(default), what)
+    elif not isinstance(value, list | tuple):
+        raise UsageError(f"{what} must be a list such as {default}, not {value!r}")
+    else:
+        for one in value:
+            registry.check_type(one, type(default[0]), f"{what}: each of the list")
 
 
 def choose_device(name: str) -> torch.device:
@@ -126,21 +142,37 @@ def build_generator(settings: config.Config, data: Dataset, *, own_code: bool = 
     """The generator that settings describe, its weights not yet drawn."""
     options = dict(settings["generator"])
     factory = registry.resolve(GENERATORS, "generator", options.pop("name"), own_code=own_code)
-    return factory(data.vocab_size, data.never, **options)
+    with _keeping_the_global_random_numbers():
+        return factory(data.vocab_size, data.never, **options)
 
 
 def build_discriminator(settings: config.Config, data: Dataset, *, own_code: bool = False) -> Any:
     """The discriminator that settings describe, its weights not yet drawn."""
     options = dict(settings["discriminator"])
     factory = registry.resolve(DISCRIMINATORS, "discriminator", options.pop("name"), own_code=own_code)
-    return factory(data.vocab_size, data.length, **options)
+    with _keeping_the_global_random_numbers():
+        return factory(data.vocab_size, data.length, **options)
+
+
+def _keeping_the_global_random_numbers() -> Any:
+    """Layers of torch draw weights when they are built, which `reset_parameters` or saved weights then replace."""
+    return torch.random.fork_rng(devices=[])
 
 
 def read_tokenizer(directory: Path) -> Tokenizer:
-    """The tokenizer saved with a run."""
-    values = json.loads((directory / TOKENIZER).read_text(encoding="utf-8"))
-    factory = registry.resolve(TOKENIZERS, "tokenizer", values.pop("name"))
-    tokenizer: Tokenizer = factory.from_dict(values)
+    """The tokenizer saved with a run.
+
+    Raises
+    ------
+    Failure
+        It is missing or damaged.
+    """
+    try:
+        values = json.loads((directory / TOKENIZER).read_text(encoding="utf-8"))
+        name = values.pop("name")
+    except (OSError, ValueError, LookupError) as error:
+        raise Failure(f"the run's {directory / TOKENIZER} is damaged: {type(error).__name__}: {error}") from error
+    tokenizer: Tokenizer = registry.resolve(TOKENIZERS, "tokenizer", name).from_dict(values)
     return tokenizer
 
 
@@ -220,6 +252,8 @@ class Experiment:
             The directory cannot be written.
         """
         resolved = resolve(settings)
+        if directory.exists() and not directory.is_dir():
+            raise UsageError(f"{directory} is a file; name a directory for the run")
         if directory.exists() and any(directory.iterdir()):
             raise UsageError(f"{directory} is not empty; name another directory, or go on with --resume {directory}")
         options = dict(resolved["tokenizer"])
@@ -426,8 +460,7 @@ def open_directory(directory: Path) -> tuple[config.Config, Tokenizer, Dataset]:
     """
     if not (directory / RUN).is_file():
         raise UsageError(f"{str(directory)!r} is not a run: it has no {RUN}; seqgan-music train makes one")
-    settings = config.read_config(directory / CONFIG)
-    settings.setdefault("objectives", {})
+    settings = resolve(config.read_config(directory / CONFIG), own_code=False)
     return settings, read_tokenizer(directory), checkpoint.load_dataset(directory / WINDOWS)
 
 

@@ -6,6 +6,7 @@ ORGAN's (Guimaraes et al. 2017, arXiv 1705.10843).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
@@ -63,8 +64,10 @@ class Reward:
             raise UsageError(f"lambda must lie in [0, 1], not {lambda_!r}")
         weights = {name: weight for name, (_, weight) in self.objectives.items()}
         for name, weight in weights.items():
-            if not weight >= 0:
-                raise UsageError(f"the weight of objective {name!r} must not be negative, but is {weight!r}")
+            if not 0 <= weight < math.inf:
+                raise UsageError(
+                    f"the weight of objective {name!r} must not be negative or infinite, but is {weight!r}"
+                )
         if lambda_ < 1 and not sum(weights.values()) > 0:
             raise UsageError("lambda below 1 needs an objective with a weight above 0; give one, or leave lambda at 1")
         if self.objectives and tokenizer is None:

@@ -83,8 +83,8 @@ def check_narrowing(temperature: float, top_k: int, top_p: float) -> None:
     ------
     UsageError
     """
-    if not temperature > 0:
-        raise UsageError(f"temperature must be above 0, not {temperature!r}")
+    if not 1e-6 <= temperature <= 1e6:  # beyond them logits overflow, or −∞ becomes NaN
+        raise UsageError(f"temperature must lie in [1e-6, 1e6], not {temperature!r}")
     if top_k < 0:
         raise UsageError(f"top-k must be 0 (off) or more, not {top_k!r}")
     if not 0 < top_p <= 1:

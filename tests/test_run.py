@@ -158,7 +158,9 @@ def test_a_checkpoint_that_was_being_replaced_still_counts(own_run, tiny_run):
     assert Run(own_run).generate(2) == tiny_run.generate(2)
 
 
-@pytest.mark.parametrize("name", ["run.json", "windows.safetensors", "checkpoints/adversarial/tensors.safetensors"])
+@pytest.mark.parametrize(
+    "name", ["run.json", "tokenizer.json", "windows.safetensors", "checkpoints/adversarial/tensors.safetensors"]
+)
 def test_a_damaged_run_is_a_failure_that_names_the_file(own_run, name):
     (own_run / name).write_bytes(b"{")
     with pytest.raises(Failure, match=name.partition("/")[0].partition(".")[0]):

@@ -52,6 +52,7 @@ class MaximumLikelihood:
         check_positive(
             "algorithm", epochs=epochs, patience=patience, batch_size=batch_size, learning_rate=learning_rate
         )
+        check_not_negative("algorithm", clip=clip)
         self.parts = parts
         self.epochs, self.patience, self.batch_size, self.clip = epochs, patience, batch_size, clip
         self.optimizer = torch.optim.Adam(parts.generator.parameters(), learning_rate)
@@ -220,6 +221,18 @@ def negative_log_likelihood(generator: Any, windows: Windows, pad_id: int, limit
             total -= sequence_log_prob(generator(ids, start), ids, pad_id).sum().item()
             count += int((ids != pad_id).sum())
     return total / count
+
+
+def check_not_negative(section: str, **values: float) -> None:
+    """Refuse options that must be 0 or more.
+
+    Raises
+    ------
+    UsageError
+    """
+    for name, value in values.items():
+        if not value >= 0:
+            raise UsageError(f"{section}.{name} must be 0 or more, not {value!r}")
 
 
 def check_positive(section: str, **values: float) -> None:

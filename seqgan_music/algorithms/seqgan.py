@@ -24,6 +24,7 @@ from seqgan_music.algorithms import Parts
 from seqgan_music.algorithms.pretraining import (
     DiscriminatorTraining,
     MaximumLikelihood,
+    check_not_negative,
     check_positive,
     descend,
     negative_log_likelihood,
@@ -98,6 +99,16 @@ class SeqGAN:
             d_epochs=d_epochs,
             rollouts=rollouts,
             policy_learning_rate=policy_learning_rate,
+        )
+        check_not_negative(
+            "algorithm",
+            discriminator_sets=discriminator_sets,
+            discriminator_samples=discriminator_samples,
+            rounds=rounds,
+            g_steps=g_steps,
+            d_steps=d_steps,
+            clip=clip,
+            memory_budget=memory_budget,
         )
         if not 0 < rollout_rate <= 1:
             raise UsageError(f"algorithm.rollout_rate must lie in (0, 1], not {rollout_rate!r}")

@@ -139,9 +139,13 @@ def _filters(filters: str | Sequence[Sequence[int]], length: int) -> list[tuple[
         raise UsageError(
             f"discriminator.filters must be 'auto', 'paper', 'small' or a list of [width, number], not {filters!r}"
         )
-    table = [(int(width), int(number)) for width, number in filters if width <= length]
+    try:
+        table = [(int(width), int(number)) for width, number in filters if width <= length]
+    except (TypeError, ValueError):
+        table = []
     if not table or min(min(pair) for pair in table) < 1:
         raise UsageError(
-            f"discriminator.filters must hold a width of 1..{length} and a number of at least 1: {filters!r}"
+            f"discriminator.filters must be pairs of a width of 1..{length} and a number of at least 1, "
+            f"such as [[1, 32], [2, 64]], not {filters!r}"
         )
     return table

@@ -65,7 +65,10 @@ class GridTokenizer:
         self.steps_per_quarter = steps_per_quarter
         self.low, self.high = low, high
         self.max_off_grid = max_off_grid
-        self.metres = tuple((int(numerator), int(denominator)) for numerator, denominator in metres)
+        try:
+            self.metres = tuple((int(numerator), int(denominator)) for numerator, denominator in metres)
+        except (TypeError, ValueError):
+            raise UsageError(f"tokenizer.metres must be pairs, such as [[6, 8], [2, 4]], not {metres!r}") from None
         for metre in self.metres:
             self._steps_per_bar(metre)
         self.end_id = FIRST_PITCH_ID + high - low + 1
