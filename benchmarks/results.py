@@ -19,7 +19,7 @@ from seqgan_music.run import Run
 
 def joined(runs: list[Run]) -> str:
     """Rows of all evaluations; a figure is the mean over the runs, with the smallest and the largest below it."""
-    tables = [json.loads((run.directory / "evaluation.json").read_text(encoding="utf-8"))["rows"] for run in runs]
+    tables = [json.loads((run.directory / "report.json").read_text(encoding="utf-8"))["rows"] for run in runs]
     lines = ["| | " + " | ".join(METRICS[name].title for name in evaluation.COLUMNS) + " |"]
     lines.append("|---|" + "---:|" * len(evaluation.COLUMNS))
     for row in tables[0]:

@@ -34,7 +34,10 @@ from seqgan_music.errors import UsageError
 @click.option("--seed", default=0, callback=options.seed, show_default=True, help="Of the samples.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON alone.")
 @options.device
-def command(what: Path, against: Path | None, samples: int, length: int, seed: int, as_json: bool, device: str) -> None:
+@options.own_code
+def command(
+    what: Path, against: Path | None, samples: int, length: int, seed: int, as_json: bool, device: str, own_code: bool
+) -> None:
     """Measure a run, or a folder of MIDI, beside its anchors: real, Markov-1, Markov-2 and uniform.
 
     \b
@@ -45,10 +48,10 @@ def command(what: Path, against: Path | None, samples: int, length: int, seed: i
     from seqgan_music.run import Run
 
     if (what / experiment.RUN).is_file():
-        run = Run(what)
+        run = Run(what, own_code=own_code)
         result = evaluation.evaluate_run(run, samples=samples, seed=seed, device=device, against=against)
         if against is None:
-            checkpoint.write_evaluation(run.directory, result)
+            checkpoint.write_report(run.directory, result)
     elif not what.exists():
         raise UsageError(f"no such run or folder: {what}")
     elif against is None:

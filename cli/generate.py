@@ -26,10 +26,14 @@ from seqgan_music_cli import options
     "--bars", type=int, help="Bars of every melody, any number.  [default: until it ends, at most the training length]"
 )
 @click.option(
-    "--stage", type=click.Choice(["mle", "adversarial"]), help="Weights after which stage.  [default: the last]"
+    "--stage",
+    type=click.Choice(["mle", "adversarial", "best"]),
+    help="Weights after pre-training, after the last round, or of the round whose samples were closest to real music.  "
+    "[default: best]",
 )
 @options.device
-def command(run: Path, n: int, out: Path, **choices: Any) -> None:
+@options.own_code
+def command(run: Path, n: int, out: Path, own_code: bool, **choices: Any) -> None:
     """Write new .mid files with a trained run.
 
     \b
@@ -37,15 +41,9 @@ def command(run: Path, n: int, out: Path, **choices: Any) -> None:
     seqgan-music generate runs/latest --metre 6/8 --bars 16 --temperature 0.9
     """
     from seqgan_music import midi
-    from seqgan_music.errors import Failure
     from seqgan_music.run import Run
 
-    pieces = Run(run).generate(n, **choices)
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise Failure(f"cannot make the folder {out}: {error.strerror}") from error
-    for piece in pieces:
-        midi.write(piece, out / f"{piece.title.replace(' ', '-')}.mid")
+    pieces = Run(run, own_code=own_code).generate(n, **choices)
+    midi.write_all(pieces, out)
     silent = sum(not piece.notes for piece in pieces)
     click.echo(f"{len(pieces)} melodies in {out}" + (f", {silent} of them without a note" if silent else ""))

@@ -39,3 +39,11 @@ def device(function: Callable[..., Any]) -> Callable[..., Any]:
         "--device", type=click.Choice(["auto", "cpu", "cuda", "mps"]), default="auto", show_default=True,
         help="Where to compute.",
     )(function)  # fmt: skip
+
+
+def own_code(function: Callable[..., Any]) -> Callable[..., Any]:
+    """``--own-code``."""
+    return click.option(
+        "--own-code", is_flag=True,
+        help="Let the run load code outside seqgan-music that it names; only for runs you trust.",
+    )(function)  # fmt: skip

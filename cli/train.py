@@ -13,7 +13,7 @@ from click.core import ParameterSource
 from seqgan_music_cli import options
 
 from seqgan_music import config
-from seqgan_music.errors import Failure, UsageError
+from seqgan_music.errors import UsageError
 
 
 def parse_objective(text: str) -> tuple[str, float]:
@@ -66,7 +66,8 @@ def parse_objective(text: str) -> tuple[str, float]:
 @click.option("--lambda", "lambda_", type=float, help="Share of the discriminator in the reward; 0.5 with -O, else 1.")
 @click.option(
     "-o",
-    "--out",
+    "--run",
+    "out",
     type=click.Path(file_okay=False, path_type=Path),
     help="Run directory.  [default: runs/DATE-TIME-ALGORITHM]",
 )
@@ -77,10 +78,17 @@ def parse_objective(text: str) -> tuple[str, float]:
 @click.option(
     "--resume", type=click.Path(path_type=Path), metavar="RUN", help="Go on with a run, which has its own settings."
 )
+@options.own_code
 @click.option("--evaluate/--no-evaluate", "evaluated", default=True, help="Measure the finished run.")
 @click.pass_context
 def command(
-    ctx: click.Context, source: Path | None, resume: Path | None, device: str | None, evaluated: bool, **choices: Any
+    ctx: click.Context,
+    source: Path | None,
+    resume: Path | None,
+    device: str | None,
+    own_code: bool,
+    evaluated: bool,
+    **choices: Any,
 ) -> None:
     """Train on a folder of MIDI (or one file), or go on with a run.
 
@@ -98,7 +106,7 @@ def command(
         ]
         if given:
             raise UsageError(f"--resume takes its settings from the run; leave out {', '.join(map(str, given))}")
-        experiment = _resumed(resume, device)
+        experiment = _resumed(resume, device, own_code)
     elif source is None:
         raise UsageError("name a folder of MIDI, such as: seqgan-music train midi_data/")
     else:
@@ -106,15 +114,14 @@ def command(
     _train(experiment)
     from seqgan_music.run import Run
 
-    run = Run(experiment.directory)
+    run = Run(experiment.directory, own_code=own_code or resume is None)
     if evaluated:
-        from seqgan_music import checkpoint, report
-
         click.echo("measuring ...", err=True)
-        evaluation = run.evaluate()
-        checkpoint.write_evaluation(run.directory, evaluation)
+    evaluation = run.finish(evaluate=evaluated)
+    if evaluation is not None:
+        from seqgan_music import report
+
         click.echo(report.table(evaluation))
-    _write_samples(run)
     click.echo(
         f"run: {run.directory}\nnew melodies: seqgan-music generate {options.shown(run.directory)} -n 16 -o out/"
     )
@@ -138,12 +145,14 @@ def _created(
     weights = dict(map(parse_objective, objectives))
     # Slow imports come after what can be refused without them.
     from seqgan_music import corpus
-    from seqgan_music.experiment import Experiment, new_directory, read_facts, resolve, shortcuts
+    from seqgan_music.experiment import Experiment, new_directory, point_latest_at, read_facts, resolve, shortcuts
 
     settings = config.merge(*layers, shortcuts(algorithm, weights, lambda_, seed=seed, device=device), *single)
     resolved = resolve(settings)
     found = corpus.read_corpus(source, processes=0)
     experiment = Experiment.create(found, settings, out or new_directory(resolved["algorithm"]["name"]))
+    if out is None:
+        point_latest_at(experiment.directory)
     data, used = experiment.parts.dataset, read_facts(experiment.directory)["corpus"]
     click.echo(
         f"{used['pieces']} tunes; {len(used['refused'])} refused, see seqgan-music inspect {options.shown(source)}\n"
@@ -156,10 +165,10 @@ def _created(
     return experiment
 
 
-def _resumed(directory: Path, device: str | None) -> Any:
+def _resumed(directory: Path, device: str | None, own_code: bool) -> Any:
     from seqgan_music.experiment import Experiment
 
-    experiment = Experiment.resume(directory.resolve(), device)
+    experiment = Experiment.resume(directory.resolve(), device, own_code=own_code)
     click.echo(f"going on with {experiment.directory} after {experiment.records} records", err=True)
     return experiment
 
@@ -178,20 +187,6 @@ def _train(experiment: Any) -> None:
         )
         sys.exit(130)
     progress.finish()
-
-
-def _write_samples(run: Any, n: int = 8) -> None:
-    """A few melodies of every stage, written with the run."""
-    from seqgan_music import midi
-
-    for stage in run.stages:
-        folder = run.directory / "samples" / stage
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise Failure(f"cannot make the folder {folder}: {error.strerror}") from error
-        for piece in run.generate(n, stage=stage):
-            midi.write(piece, folder / f"{piece.title.replace(' ', '-')}.mid")
 
 
 class Progress:

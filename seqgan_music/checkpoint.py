@@ -97,9 +97,9 @@ def write_text(path: Path, text: str) -> None:
         raise Failure(f"cannot write {path}: {error.strerror}") from error
 
 
-def write_evaluation(directory: Path, evaluation: Evaluation) -> None:
+def write_report(directory: Path, evaluation: Evaluation) -> None:
     """Keep an evaluation with its run."""
-    write_text(directory / "evaluation.json", json.dumps(evaluation.to_dict(), indent=1, ensure_ascii=False))
+    write_text(directory / "report.json", json.dumps(evaluation.to_dict(), indent=1, ensure_ascii=False))
 
 
 def save_dataset(path: Path, dataset: Dataset) -> None:
@@ -115,7 +115,13 @@ def save_dataset(path: Path, dataset: Dataset) -> None:
         "pad_id": dataset.pad_id,
         "never": list(dataset.never),
     }
-    save_file(tensors, path, metadata={"vocabulary": json.dumps(vocabulary)})
+    fresh = path.with_name(path.name + ".new")
+    try:
+        save_file(tensors, fresh, metadata={"vocabulary": json.dumps(vocabulary)})
+        _reach_the_disk(fresh)
+        os.replace(fresh, path)
+    except OSError as error:
+        raise Failure(f"cannot write {path}: {error.strerror}") from error
 
 
 def load_dataset(path: Path) -> Dataset:

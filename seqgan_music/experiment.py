@@ -29,11 +29,12 @@ from typing import TYPE_CHECKING, Any
 import tomli_w
 import torch
 
-from seqgan_music import checkpoint, config, corpus, dataset, registry
+from seqgan_music import checkpoint, config, corpus, dataset, registry, sampling
 from seqgan_music.algorithms import ALGORITHMS, Algorithm, Parts
 from seqgan_music.algorithms.record import Record
 from seqgan_music.discriminators import DISCRIMINATORS
 from seqgan_music.errors import Failure, UsageError
+from seqgan_music.evaluation import Closeness
 from seqgan_music.generators import GENERATORS
 from seqgan_music.losses import DISCRIMINATOR_LOSSES
 from seqgan_music.objectives import OBJECTIVES
@@ -109,6 +110,13 @@ def resolve(settings: Mapping[str, Mapping[str, Any]], *, own_code: bool = True)
     return resolved
 
 
+def _objective(name: str, *, own_code: bool) -> Any:
+    factory = registry.resolve(OBJECTIVES, "objective", name, own_code=own_code)
+    if not isinstance(factory, type):
+        raise UsageError(f"objective {name!r} is not a class; seqgan_music/objectives/__init__.py says what one has")
+    return factory()
+
+
 def _check_like(value: Any, default: Any, what: str) -> None:
     """Refuse a value of another kind than the default's."""
     if not isinstance(default, list):
@@ -159,7 +167,7 @@ def _keeping_the_global_random_numbers() -> Any:
     return torch.random.fork_rng(devices=[])
 
 
-def read_tokenizer(directory: Path) -> Tokenizer:
+def read_tokenizer(directory: Path, *, own_code: bool = False) -> Tokenizer:
     """The tokenizer saved with a run.
 
     Raises
@@ -172,7 +180,8 @@ def read_tokenizer(directory: Path) -> Tokenizer:
         name = values.pop("name")
     except (OSError, ValueError, LookupError) as error:
         raise Failure(f"the run's {directory / TOKENIZER} is damaged: {type(error).__name__}: {error}") from error
-    tokenizer: Tokenizer = registry.resolve(TOKENIZERS, "tokenizer", name).from_dict(values)
+    factory = registry.resolve(TOKENIZERS, "tokenizer", name, own_code=own_code)
+    tokenizer: Tokenizer = factory.from_dict(values)
     return tokenizer
 
 
@@ -193,7 +202,8 @@ def read_facts(directory: Path) -> dict[str, Any]:
 
 def read_log(directory: Path) -> list[dict[str, Any]]:
     """Records of a run, one dictionary each."""
-    return [json.loads(line) for line in (directory / LOG).read_text(encoding="utf-8").splitlines()]
+    lines = (directory / LOG).read_text(encoding="utf-8").splitlines(keepends=True)
+    return [json.loads(line) for line in lines if line.endswith("\n")]  # a killed run may leave half a line
 
 
 class Experiment:
@@ -219,9 +229,8 @@ class Experiment:
         self.directory, self.settings = directory, settings
         self.device = choose_device(settings["run"]["device"])
         seed = settings["run"]["seed"]
-        weights_rng = torch.Generator().manual_seed(
-            seed
-        )  # on the CPU, so that every device starts from the same weights
+        # On the CPU, so that every device starts from the same weights.
+        weights_rng = torch.Generator().manual_seed(seed)
         generator = build_generator(settings, data, own_code=own_code)
         discriminator = build_discriminator(settings, data, own_code=own_code)
         for network in (generator, discriminator):
@@ -229,8 +238,7 @@ class Experiment:
             network.to(self.device)
         loss = registry.resolve(DISCRIMINATOR_LOSSES, "loss", settings["loss"]["name"], own_code=own_code)()
         objectives = {
-            name: (registry.resolve(OBJECTIVES, "objective", name, own_code=own_code)(), weight)
-            for name, weight in settings["objectives"].items()
+            name: (_objective(name, own_code=own_code), weight) for name, weight in settings["objectives"].items()
         }
         reward = Reward(discriminator, loss, tokenizer, objectives, settings["reward"]["lambda"])
         rng = torch.Generator(self.device).manual_seed(seed)
@@ -238,7 +246,9 @@ class Experiment:
         options = dict(settings["algorithm"])
         factory = registry.resolve(ALGORITHMS, "algorithm", options.pop("name"), own_code=own_code)
         self.algorithm: Algorithm = factory(self.parts, **options)
+        self.closeness = Closeness(data, tokenizer, seed)
         self.records = 0
+        self.best_distance: float | None = None
 
     @classmethod
     def create(cls, source: Corpus, settings: Mapping[str, Mapping[str, Any]], directory: Path) -> Experiment:
@@ -281,19 +291,18 @@ class Experiment:
         }
         try:
             directory.mkdir(parents=True, exist_ok=True)
-            (directory / CONFIG).write_text(tomli_w.dumps(resolved), encoding="utf-8")
-            (directory / TOKENIZER).write_text(json.dumps({"name": name, **tokenizer.to_dict()}), encoding="utf-8")
-            checkpoint.save_dataset(directory / WINDOWS, data)
-            (directory / LOG).touch()
-            (directory / RUN).write_text(json.dumps(facts, indent=1, ensure_ascii=False), encoding="utf-8")
-            _point_latest_at(directory)
         except OSError as error:
-            raise Failure(f"cannot write the run directory {directory}: {error.strerror}") from error
+            raise Failure(f"cannot make the run directory {directory}: {error.strerror}") from error
+        checkpoint.write_text(directory / CONFIG, tomli_w.dumps(resolved))
+        checkpoint.write_text(directory / TOKENIZER, json.dumps({"name": name, **tokenizer.to_dict()}))
+        checkpoint.save_dataset(directory / WINDOWS, data)
+        checkpoint.write_text(directory / LOG, "")
+        checkpoint.write_text(directory / RUN, json.dumps(facts, indent=1, ensure_ascii=False))
         return experiment
 
     @classmethod
-    def resume(cls, directory: Path, device: str | None = None) -> Experiment:
-        """Go on with a run after its last record.
+    def resume(cls, directory: Path, device: str | None = None, *, own_code: bool = False) -> Experiment:
+        """Go on with a run after its last record; `own_code` lets it load the code outside the package that it names.
 
         Raises
         ------
@@ -302,16 +311,17 @@ class Experiment:
         Failure
             The run is damaged.
         """
-        settings, tokenizer, data = open_directory(directory)
+        settings, tokenizer, data = open_directory(directory, own_code=own_code)
         if device is not None:
             settings["run"]["device"] = device
-        experiment = cls(directory, settings, tokenizer, data)
+        experiment = cls(directory, settings, tokenizer, data, own_code=own_code)
         last = directory / CHECKPOINTS / "last"
-        if last.exists() or last.with_name("last.old").exists():
+        if checkpoint.exists(last):
             state = checkpoint.load(last)
             experiment.parts.load_state_dict(state["parts"])
             experiment.algorithm.load_state_dict(state["algorithm"])
             experiment.records = state["records"]
+            experiment.best_distance = state["best_distance"]
         lines = (directory / LOG).read_text(encoding="utf-8").splitlines(keepends=True)
         checkpoint.write_text(directory / LOG, "".join(lines[: experiment.records]))
         return experiment
@@ -327,26 +337,45 @@ class Experiment:
         began = time.perf_counter()
         for plain in self.algorithm:
             now = time.perf_counter()
-            record = dataclasses.replace(plain, values={**plain.values, "seconds": now - began})
-            began = now
-            self._check_finite(record)
+            self._check_finite(plain)
             self.records += 1
-            line = {"phase": record.phase, "step": record.step, "of": record.of, **record.values}
-            with open(self.directory / LOG, "a", encoding="utf-8") as log:
-                log.write(json.dumps(line) + "\n")
+            close = self._measure_closeness() if plain.phase == "adversarial" or plain.completed else {}
+            record = dataclasses.replace(plain, values={**plain.values, **close, "seconds": now - began})
+            self._log(record)
+            networks = {"generator": self.parts.generator.state_dict()}
+            if record.phase != "mle":
+                networks["discriminator"] = self.parts.discriminator.state_dict()
             if record.completed:
-                networks = {"generator": self.parts.generator.state_dict()}
-                if record.phase != "mle":
-                    networks["discriminator"] = self.parts.discriminator.state_dict()
                 checkpoint.save(self.directory / CHECKPOINTS / record.phase, networks)
+            if record.phase == "adversarial":
+                distance = record.values["distance_validation"]
+                if self.best_distance is None or distance < self.best_distance:
+                    self.best_distance = distance
+                    checkpoint.save(self.directory / CHECKPOINTS / "best", networks)
             state = {
                 "parts": self.parts.state_dict(),
                 "algorithm": self.algorithm.state_dict(),
                 "phase": record.phase,
                 "records": self.records,
+                "best_distance": self.best_distance,
             }
             checkpoint.save(self.directory / CHECKPOINTS / "last", state)
             yield record, warnings_about(record)
+            began = time.perf_counter()
+
+    def _measure_closeness(self) -> dict[str, float]:
+        """Closeness of fresh samples, drawn by random numbers of their own so that the training does not notice."""
+        data = self.parts.dataset
+        rng = torch.Generator(self.device).manual_seed(self.settings["run"]["seed"])
+        _, start = data.train.random(self.closeness.size, rng)
+        ids = sampling.sample(self.parts.generator, start, data.length, rng, end_id=data.end_id, pad_id=data.pad_id)
+        return self.closeness.measure(ids, start)
+
+    def _log(self, record: Record) -> None:
+        finite = {name: value if math.isfinite(value) else None for name, value in record.values.items()}
+        line = {"phase": record.phase, "step": record.step, "of": record.of, **finite}
+        with open(self.directory / LOG, "a", encoding="utf-8") as log:
+            log.write(json.dumps(line) + "\n")
 
     def _check_finite(self, record: Record) -> None:
         for name in ("g_loss", "d_loss", "nll_validation"):
@@ -369,6 +398,7 @@ def train(
     directory: str | Path | None = None,
     seed: int | None = None,
     device: str | None = None,
+    evaluate: bool = True,
     on_record: Callable[[Record, list[str]], None] | None = None,
 ) -> Any:
     """Train on a corpus and open the finished run.
@@ -391,6 +421,8 @@ def train(
         Where the run goes; a new one under ``runs/`` if left out.
     seed, device : optional
         Of ``[run]``.
+    evaluate : bool
+        Measure the finished run and keep the figures with it.
     on_record : callable, optional
         Called with every `Record` and the words of warning about it.
 
@@ -411,10 +443,14 @@ def train(
     )
     where = Path(directory) if directory is not None else new_directory(resolve(layers)["algorithm"]["name"])
     experiment = Experiment.create(source, layers, where)
+    if directory is None:
+        point_latest_at(where)
     for record, warnings in experiment:
         if on_record is not None:
             on_record(record, warnings)
-    return Run(where)
+    run = Run(where, own_code=True)  # whoever called this named whatever code it uses
+    run.finish(evaluate=evaluate)
+    return run
 
 
 def shortcuts(
@@ -450,8 +486,8 @@ def new_directory(algorithm: str, parent: Path = Path("runs")) -> Path:
     return directory
 
 
-def open_directory(directory: Path) -> tuple[config.Config, Tokenizer, Dataset]:
-    """Settings, tokenizer and windows of a run.
+def open_directory(directory: Path, *, own_code: bool = False) -> tuple[config.Config, Tokenizer, Dataset]:
+    """Settings, tokenizer and windows of a run; `own_code` lets it load the code outside the package that it names.
 
     Raises
     ------
@@ -460,8 +496,8 @@ def open_directory(directory: Path) -> tuple[config.Config, Tokenizer, Dataset]:
     """
     if not (directory / RUN).is_file():
         raise UsageError(f"{str(directory)!r} is not a run: it has no {RUN}; seqgan-music train makes one")
-    settings = resolve(config.read_config(directory / CONFIG), own_code=False)
-    return settings, read_tokenizer(directory), checkpoint.load_dataset(directory / WINDOWS)
+    settings = resolve(config.read_config(directory / CONFIG), own_code=own_code)
+    return settings, read_tokenizer(directory, own_code=own_code), checkpoint.load_dataset(directory / WINDOWS)
 
 
 def warnings_about(record: Record) -> list[str]:
@@ -481,7 +517,7 @@ def warnings_about(record: Record) -> list[str]:
     return warnings
 
 
-def _point_latest_at(directory: Path) -> None:
+def point_latest_at(directory: Path) -> None:
     """Let ``latest`` beside the run be the run, where the file system has links."""
     latest = directory.parent / "latest"
     if latest.is_symlink() or not latest.exists():

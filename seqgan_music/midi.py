@@ -157,6 +157,23 @@ def write(piece: Piece, path: str | os.PathLike[str], *, program: int = 0) -> No
 # Reading
 
 
+def write_all(pieces: Iterable[Piece], folder: str | os.PathLike[str]) -> None:
+    """Write pieces into a folder, which is made if it is missing, each named by its title.
+
+    Raises
+    ------
+    UsageError, Failure
+        As `write`; or the folder cannot be made.
+    """
+    folder = Path(folder)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise Failure(f"cannot make the folder {folder}: {error.strerror}") from error
+    for piece in pieces:
+        write(piece, folder / f"{piece.title.replace(' ', '-')}.mid")
+
+
 def _content(path: Path) -> bytes:
     """The bytes of a file from its MIDI header on."""
     try:

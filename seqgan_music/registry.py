@@ -52,8 +52,8 @@ def resolve(table: Table, kind: str, name: str, *, own_code: bool = False) -> An
         raise UsageError(f"unknown {kind} {name!r}; {hint}")
     if not own_code:
         raise UsageError(
-            f"{kind} {name!r} is code outside seqgan-music, and a saved run does not get to load code; "
-            f"name it yourself on the command line or in the config you pass"
+            f"{kind} {name!r} is code outside seqgan-music, which a saved run does not get to load by itself; "
+            f"if you trust it, say --own-code (in Python own_code=True)"
         )
     source, _, attribute = name.rpartition(":")
     loaded = _load_file(Path(source), kind) if source.endswith(".py") else _load_module(source, kind)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from seqgan_music.evaluation import Evaluation
     from seqgan_music.notes import Piece
 
-STAGES = ("mle", "adversarial")
+STAGES = ("mle", "adversarial", "best")
 
 
 class Run:
@@ -26,6 +26,8 @@ class Run:
     ----------
     directory : str or Path
         Where `seqgan_music.train` put it.
+    own_code : bool
+        Whether it may load code outside the package that it names, for components of one's own.
 
     Attributes
     ----------
@@ -45,19 +47,23 @@ class Run:
         The run is damaged.
     """
 
-    def __init__(self, directory: str | Path) -> None:
-        self.directory = Path(directory)
-        self.settings, self.tokenizer, self.dataset = experiment.open_directory(self.directory)
+    def __init__(self, directory: str | Path, *, own_code: bool = False) -> None:
+        self.directory, self.own_code = Path(directory), own_code
+        self.settings, self.tokenizer, self.dataset = experiment.open_directory(self.directory, own_code=own_code)
         self.facts = experiment.read_facts(self.directory)
 
     @property
     def stages(self) -> list[str]:
-        """Stages whose weights there are: "mle" once pre-training has ended, "adversarial" from the first round on."""
+        """Stages whose weights there are, the one that is used if none is named last.
+
+        "mle" is there once pre-training has ended, "adversarial" (the newest weights) and "best" (those of the round
+        whose samples were closest to real music on the validation part) from the first round on.
+        """
         saved = self.directory / experiment.CHECKPOINTS
-        found = [stage for stage in STAGES if checkpoint.exists(saved / stage)]
-        if "adversarial" not in found and self._unfinished_phase() == "adversarial":
-            found.append("adversarial")
-        return found
+        found = {stage for stage in STAGES if checkpoint.exists(saved / stage)}
+        if self._unfinished_phase() == "adversarial":
+            found.add("adversarial")
+        return [stage for stage in STAGES if stage in found]
 
     def generator(self, stage: str | None = None, device: str = "auto") -> Any:
         """The generator after a stage; the last stage there is, if none is named.
@@ -78,7 +84,7 @@ class Run:
             weights = checkpoint.load(saved / stage)["generator"]
         else:
             weights = checkpoint.load(saved / "last")["parts"]["generator"]
-        generator = experiment.build_generator(self.settings, self.dataset)
+        generator = experiment.build_generator(self.settings, self.dataset, own_code=self.own_code)
         generator.load_state_dict(weights)
         return generator.to(experiment.choose_device(device)).eval()
 
@@ -130,8 +136,8 @@ class Run:
         ----------
         n : int
             Number of pieces.
-        stage : "mle" or "adversarial", optional
-            Whose weights; the last stage there is, if left out.
+        stage : "mle", "adversarial" or "best", optional
+            Whose weights; the last of `stages`, if left out.
         seed : int
             The same seed gives the same pieces.
         temperature, top_k, top_p
@@ -167,6 +173,19 @@ class Run:
         from seqgan_music.evaluation import evaluate_run
 
         return evaluate_run(self, samples=samples, seed=seed, device=device, against=against)
+
+    def finish(self, *, evaluate: bool = True, samples: int = 8) -> Evaluation | None:
+        """Leave with the run what its training ends with: samples of every stage as MIDI and, if wanted,
+        ``report.json``."""
+        from seqgan_music import midi
+
+        for stage in self.stages:
+            midi.write_all(self.generate(samples, stage=stage), self.directory / "samples" / stage)
+        if not evaluate:
+            return None
+        evaluation = self.evaluate()
+        checkpoint.write_report(self.directory, evaluation)
+        return evaluation
 
     def _unfinished_phase(self) -> str | None:
         last = self.directory / experiment.CHECKPOINTS / "last"

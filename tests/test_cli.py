@@ -44,7 +44,7 @@ def test_training_ends_with_a_run_its_numbers_and_its_melodies(few_tunes, tiny_t
         written = sorted((run / "samples" / stage).iterdir())
         assert len(written) == 8
         assert [midi.read(file).title for file in written] == [f"sample {n:02}" for n in range(1, 9)]
-    assert set(json.loads((run / "evaluation.json").read_text("utf-8"))["rows"]) >= {"mle", "adversarial", "real"}
+    assert set(json.loads((run / "report.json").read_text("utf-8"))["rows"]) >= {"mle", "adversarial", "real"}
     assert "| adversarial |" in out
     assert f"seqgan-music generate {shlex.quote(str(run))}" in out
     lines = err.splitlines()
@@ -68,7 +68,7 @@ def test_objectives_and_lambda_reach_the_reward(few_tunes, tiny_toml, tmp_path):
     settings = Run(tmp_path / "a").settings
     assert settings["objectives"] == {"tonality": 2.0, "melodicity": 1.0}
     assert settings["reward"] == {"lambda": 0.25}
-    assert not (tmp_path / "a" / "evaluation.json").exists()
+    assert not (tmp_path / "a" / "report.json").exists()
     code, _, err = call(*words, "-o", tmp_path / "b", "-O", "tonality=3")
     assert Run(tmp_path / "b").settings["reward"] == {"lambda": 0.5}
     assert "weights are relative" in err
@@ -112,7 +112,7 @@ def test_evaluate_prints_a_table_or_json_alone_and_keeps_it(own_run):
     values = json.loads(out)
     assert code == 0
     assert set(values["rows"]) == {"mle", "adversarial", "real", "Markov-1", "Markov-2", "uniform"}
-    assert values == json.loads((own_run / "evaluation.json").read_text("utf-8"))
+    assert values == json.loads((own_run / "report.json").read_text("utf-8"))
     assert values["facts"]["seed"] == 1
 
 
@@ -120,7 +120,7 @@ def test_evaluate_against_a_folder(own_run, few_tunes):
     code, out, _ = call("evaluate", own_run, "-n", 20, "--against", few_tunes, "--json")
     assert code == 0
     assert json.loads(out)["facts"]["against"] == str(few_tunes)
-    assert not (own_run / "evaluation.json").exists(), "that is measured against the run's own test tunes"
+    assert not (own_run / "report.json").exists(), "that is measured against the run's own test tunes"
     code, out, _ = call("evaluate", few_tunes, "--against", few_tunes, "--length", 16, "-n", 20, "--json")
     assert code == 0
     assert str(few_tunes) in json.loads(out)["rows"]

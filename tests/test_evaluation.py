@@ -241,8 +241,8 @@ def test_references_that_the_run_cannot_say_are_refused_with_the_reason(tiny_run
 
 
 def test_an_evaluation_is_kept_with_its_run(measured, own_run):
-    checkpoint.write_evaluation(own_run, measured)
-    kept = json.loads((own_run / "evaluation.json").read_text("utf-8"))
+    checkpoint.write_report(own_run, measured)
+    kept = json.loads((own_run / "report.json").read_text("utf-8"))
     assert kept["rows"]["mle"]["bleu_4"] == measured.rows["mle"]["bleu_4"]
 
 

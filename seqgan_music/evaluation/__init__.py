@@ -133,6 +133,44 @@ def evaluate(
     return rows
 
 
+class Closeness:
+    """How near samples come to real music on the validation part: what the best adversarial weights are chosen by.
+
+    Real music's own values are the target: the BLEU-4 of training windows against the validation windows, and the
+    Self-BLEU-4 of the validation windows. The test part is not looked at.
+
+    Parameters
+    ----------
+    data : Dataset
+        In main memory.
+    tokenizer : Tokenizer
+    seed : int
+        Of the training windows that stand for real music.
+    """
+
+    ORDER = 4
+    MOST = 1000
+
+    def __init__(self, data: Dataset, tokenizer: Tokenizer, seed: int) -> None:
+        self.tokenizer = tokenizer
+        ids, start = _without_repeats(data.validation)
+        validation = MelodySet.of(tokenizer.melodies(ids, start)).events[: self.MOST]
+        self.size = max(2, len(validation))
+        self.references = References(validation, self.ORDER)
+        training = tokenizer.melodies(*data.train.random(self.size, _torch_rng(seed)))
+        self.target = self._figures(MelodySet.of(training).events)[0], self._figures(validation)[1]
+
+    def measure(self, ids: Tensor, start: Tensor) -> dict[str, float]:
+        """BLEU-4 and Self-BLEU-4 of samples (`size`, T), and the sum of their distances from real music's."""
+        bleu, own = self._figures(MelodySet.of(self.tokenizer.melodies(ids, start)).events)
+        distance = abs(bleu - self.target[0]) + abs(own - self.target[1])
+        return {"bleu_4_validation": bleu, "self_bleu_4_validation": own, "distance_validation": distance}
+
+    def _figures(self, events: Sequences) -> tuple[float, float]:
+        bleu = self.references.bleu(events)[:, self.ORDER - 1]
+        return _mean(bleu), _mean(self_bleu(events, self.ORDER)[:, self.ORDER - 1])
+
+
 def evaluate_run(
     run: Run, *, samples: int = 1000, seed: int = 0, device: str = "auto", against: str | Path | None = None
 ) -> Evaluation:
