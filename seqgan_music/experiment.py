@@ -339,7 +339,8 @@ class Experiment:
             now = time.perf_counter()
             self._check_finite(plain)
             self.records += 1
-            close = self._measure_closeness() if plain.phase == "adversarial" or plain.completed else {}
+            measured = plain.phase == "adversarial" or (plain.phase == "mle" and plain.completed)
+            close = self._measure_closeness() if measured else {}
             record = dataclasses.replace(plain, values={**plain.values, **close, "seconds": now - began})
             self._log(record)
             networks = {"generator": self.parts.generator.state_dict()}

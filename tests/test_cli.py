@@ -111,12 +111,13 @@ def test_evaluate_prints_a_table_or_json_alone_and_keeps_it(own_run):
     code, out, _ = call("evaluate", own_run, "-n", 20, "--json", "--seed", 1)
     values = json.loads(out)
     assert code == 0
-    assert set(values["rows"]) == {"mle", "adversarial", "real", "Markov-1", "Markov-2", "uniform"}
+    assert set(values["rows"]) == {"mle", "adversarial", "best", "real", "Markov-1", "Markov-2", "uniform"}
     assert values == json.loads((own_run / "report.json").read_text("utf-8"))
     assert values["facts"]["seed"] == 1
 
 
 def test_evaluate_against_a_folder(own_run, few_tunes):
+    (own_run / "report.json").unlink()
     code, out, _ = call("evaluate", own_run, "-n", 20, "--against", few_tunes, "--json")
     assert code == 0
     assert json.loads(out)["facts"]["against"] == str(few_tunes)
@@ -221,7 +222,7 @@ MISUSE = {
     "metre": (["generate", "{run}", "--metre", "six"], "'six' is not a metre; write it as 6/8"),
     "digits": (["generate", "{run}", "--metre", "²/4"], "is not a metre"),
     "unknown metre": (["generate", "{run}", "--metre", "7/8"], "knows no metre 7/8"),
-    "stage": (["generate", "{run}", "--stage", "best"], "best"),
+    "stage": (["generate", "{run}", "--stage", "worst"], "worst"),
     "bars": (["generate", "{run}", "--bars", "0"], "number of bars"),
     "seed": (["generate", "{run}", "--seed", "99999999999999999999"], "seed"),
     "negative seed": (["evaluate", "{run}", "--seed", "-1"], "seed"),

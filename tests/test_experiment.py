@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from seqgan_music import checkpoint, config, corpus, dataset, experiment
+from seqgan_music import checkpoint, config, corpus, dataset, evaluation, experiment
 from seqgan_music.algorithms.record import Record
 from seqgan_music.errors import Failure, UsageError
 from seqgan_music.experiment import Experiment, read_log, warnings_about
@@ -203,11 +203,11 @@ def test_a_run_directory_holds_all_that_is_needed_to_repeat_it(uninterrupted, ti
         "mle",
         "discriminator",
         "adversarial",
+        "best",
         "last",
     }
     last = checkpoint.load(uninterrupted / "checkpoints" / "last")
     assert last["algorithm"]["optimizer"]["state"][0]["exp_avg"].shape
-    assert (uninterrupted.parent / "latest").resolve() == uninterrupted.resolve()
 
 
 def test_the_split_is_recorded_by_tune_and_no_tune_is_in_two_parts(uninterrupted, tiny_corpus):
@@ -300,3 +300,36 @@ def test_a_new_directory_is_never_an_old_one(tmp_path, monkeypatch):
 def test_the_first_weights_and_metrics_are_finite(uninterrupted):
     for line in read_log(uninterrupted):
         assert all(math.isfinite(value) for value in line.values() if isinstance(value, float))
+
+
+def test_the_best_weights_are_those_of_the_round_closest_to_real_music(create, tmp_path, monkeypatch):
+    distances = iter([9.0, 0.5, 0.2, 0.3])  # after pre-training, then of three rounds
+    weights = {}
+    made = create(tmp_path / "run", algorithm={"rounds": 3})
+    monkeypatch.setattr(made.closeness, "measure", lambda ids, start: {"distance_validation": next(distances)})
+    for record, _ in made:
+        weights[record.phase, record.step] = made.parts.generator.output.bias.detach().clone()
+    saved = checkpoint.load(tmp_path / "run" / "checkpoints" / "best")["generator"]["output.bias"]
+    assert torch.equal(saved, weights["adversarial", 2])
+    assert not torch.equal(saved, weights["adversarial", 3])
+
+
+def test_closeness_is_the_distance_of_both_figures_from_real_musics(uninterrupted):
+    run = Run(uninterrupted)
+    closeness = evaluation.Closeness(run.dataset, run.tokenizer, seed=0)
+    figures = closeness.measure(*run.sample(closeness.size))
+    bleu, own = closeness.target
+    expected = abs(figures["bleu_4_validation"] - bleu) + abs(figures["self_bleu_4_validation"] - own)
+    assert figures["distance_validation"] == pytest.approx(expected)
+    assert closeness.measure(*run.dataset.validation[:])["bleu_4_validation"] > 0.99, "validation against itself"
+
+
+def test_measuring_closeness_does_not_change_the_training(create, tmp_path, monkeypatch):
+    names = ("with", "without")
+    for name in names:
+        made = create(tmp_path / name)
+        if name == "without":
+            monkeypatch.setattr(made, "_measure_closeness", lambda: {"distance_validation": 1.0})
+        list(made)
+    one, other = (checkpoint.load(tmp_path / name / "checkpoints" / "last")["parts"]["generator"] for name in names)
+    assert all(torch.equal(one[name], other[name]) for name in one)

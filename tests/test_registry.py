@@ -49,7 +49,7 @@ def test_ones_own_file_and_module_work_where_a_name_does(own_code):
 def test_ones_own_code_is_not_loaded_unless_the_user_named_it(own_code):
     file, marker = own_code
     for name in (f"{file}:Mine", "os:system", "seqgan_music.generators.lstm:LSTMState"):
-        with pytest.raises(UsageError, match="does not get to load code"):
+        with pytest.raises(UsageError, match="does not get to load by itself"):
             resolve(TABLE, "generator", name)
     assert not marker.exists()
 
@@ -140,12 +140,12 @@ def test_a_run_directory_does_not_get_to_load_code(own_run, own_code, section, a
     else:
         text = text.replace("[objectives]", f'[objectives]\n"{name}" = 1.0')
     (own_run / experiment.CONFIG).write_text(text, "utf-8")
-    with pytest.raises(UsageError, match="does not get to load code"):
+    with pytest.raises(UsageError, match="does not get to load by itself"):
         Experiment.resume(own_run)
     if section == "generator":
         from seqgan_music.run import Run
 
-        with pytest.raises(UsageError, match="does not get to load code"):
+        with pytest.raises(UsageError, match="does not get to load by itself"):
             Run(own_run).generate(1)
     assert not marker.exists()
 

@@ -44,8 +44,8 @@ def test_every_option_of_generation_changes_something(tiny_run, option):
 
 
 def test_the_last_stage_is_the_one_used(tiny_run):
-    assert tiny_run.stages == ["mle", "adversarial"]
-    assert tiny_run.generate(16) == tiny_run.generate(16, stage="adversarial")
+    assert tiny_run.stages == ["mle", "adversarial", "best"]
+    assert tiny_run.generate(16) == tiny_run.generate(16, stage="best")
 
 
 def test_top_k_of_one_is_the_likeliest_melody_whatever_the_seed(tiny_run):
@@ -84,7 +84,7 @@ def test_the_metre_is_that_of_the_pieces_or_drawn_from_the_corpus(tiny_run):
     ("option", "says"),
     [
         ({"metre": (7, 8)}, r"no metre 7/8; it knows: .*6/8"),
-        ({"stage": "best"}, "no stage 'best'; it has: mle, adversarial"),
+        ({"stage": "worst"}, "no stage 'worst'; it has: mle, adversarial, best"),
         ({"bars": 0}, "number of bars must be at least 1"),
         ({"n": 0}, "number of pieces must be at least 1"),
         ({"temperature": 0.0}, "temperature"),
@@ -108,7 +108,7 @@ def test_a_run_stopped_after_any_record_opens_with_the_stages_it_has(tiny_experi
     made = iter(tiny_experiment(tmp_path / "run"))
     with pytest.raises(UsageError, match="no trained generator yet; go on with --resume"):
         Run(tmp_path / "run").generate(1)
-    expected = [[], ["mle"], ["mle"], ["mle"], ["mle", "adversarial"], ["mle", "adversarial"]]
+    expected = [[], *[["mle"]] * 3, *[["mle", "adversarial", "best"]] * 2]
     for stages, (record, _) in zip(expected, itertools.islice(made, 6), strict=True):
         run = Run(tmp_path / "run")
         assert run.stages == stages, record
@@ -152,14 +152,14 @@ def test_generation_draws_as_the_sampler_does(tiny_run):
 
 
 def test_a_checkpoint_that_was_being_replaced_still_counts(own_run, tiny_run):
-    for stage in ("mle", "adversarial", "last"):
+    for stage in ("mle", "adversarial", "best", "last"):
         (own_run / "checkpoints" / stage).rename(own_run / "checkpoints" / f"{stage}.old")
-    assert Run(own_run).stages == ["mle", "adversarial"]
+    assert Run(own_run).stages == ["mle", "adversarial", "best"]
     assert Run(own_run).generate(2) == tiny_run.generate(2)
 
 
 @pytest.mark.parametrize(
-    "name", ["run.json", "tokenizer.json", "windows.safetensors", "checkpoints/adversarial/tensors.safetensors"]
+    "name", ["run.json", "tokenizer.json", "windows.safetensors", "checkpoints/best/tensors.safetensors"]
 )
 def test_a_damaged_run_is_a_failure_that_names_the_file(own_run, name):
     (own_run / name).write_bytes(b"{")
