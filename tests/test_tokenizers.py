@@ -81,7 +81,7 @@ def test_a_tune_off_the_grid_is_refused(grid):
     with pytest.raises(PieceRefused, match="rhythm off the grid: 8 of 12 onsets"):
         grid.encode(triplets)
     assert GridTokenizer(steps_per_quarter=12, metres=[[2, 4]]).encode(triplets)[1:5] == [41, 1, 1, 1]
-    assert GridTokenizer(max_off_grid=0.5, metres=[[2, 4]]).encode(triplets)
+    assert GridTokenizer(max_off_grid=0.7, metres=[[2, 4]]).encode(triplets)
 
 
 @pytest.mark.parametrize(
