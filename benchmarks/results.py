@@ -10,6 +10,7 @@ import json
 from pathlib import Path
 
 import click
+from torch import Tensor
 
 from seqgan_music import evaluation, report
 from seqgan_music.experiment import LOG
@@ -48,6 +49,29 @@ def seconds(run: Run) -> str:
     return ", ".join(f"{phase} {total:.0f} s" for phase, total in phases.items())
 
 
+def bars_brought_back(run: Run, ids: Tensor, start: Tensor) -> float:
+    """Share of the bars after the first, in windows (M, T), that are token for token an earlier bar of their window."""
+    again = bars = 0
+    for row, first in zip(ids.tolist(), start.tolist(), strict=True):
+        width = run.tokenizer.bar_tokens(first, 1)
+        cut = [tuple(row[i : i + width]) for i in range(0, len(row) - width + 1, width)]
+        whole = [bar for bar in cut if run.dataset.pad_id not in bar]
+        again += sum(bar in whole[:i] for i, bar in enumerate(whole))
+        bars += max(0, len(whole) - 1)
+    return again / bars
+
+
+def in_best_scale(run: Run, ids: Tensor, start: Tensor) -> float:
+    """Mean share of the notes of windows (M, T) that lie in that major scale which holds most of them."""
+    shares = []
+    for row, first in zip(ids.tolist(), start.tolist(), strict=True):
+        classes = [note.pitch % 12 for note in run.tokenizer.decode([first, *row]).notes]
+        if classes:
+            held = [sum((pitch - tonic) % 12 in (0, 2, 4, 5, 7, 9, 11) for pitch in classes) for tonic in range(12)]
+            shares.append(max(held) / len(classes))
+    return sum(shares) / len(shares)
+
+
 def rolls(run: Run, path: Path) -> None:
     """The first six samples of a run, each beside one of the first six windows of its test tunes."""
     ids, start = run.dataset.test[slice(0, None, max(1, len(run.dataset.test) // 6))]
@@ -68,6 +92,10 @@ def main(directories: tuple[Path, ...], picture: Path | None) -> None:
     click.echo(joined(runs))
     for run in runs:
         click.echo(f"seed {run.settings['run']['seed']}: {seconds(run)}; threads {run.facts['threads']}")
+        sets = {"test tunes": run.dataset.test[:], **{stage: run.sample(1000, stage=stage) for stage in run.stages}}
+        for name, windows in sets.items():
+            again, inside = bars_brought_back(run, *windows), in_best_scale(run, *windows)
+            click.echo(f"  {name}: {again:.1%} of bars are an earlier bar again, {inside:.1%} of notes in one scale")
     if picture is not None:
         rolls(runs[0], picture)
 
