@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shutil
 import sys
 import time
 from pathlib import Path
@@ -141,13 +142,15 @@ def _created(
     device: str | None,
 ) -> Any:
     layers = [config.preset(preset), config.read_config(config_file) if config_file else {}]
-    single = [config.parse_assignment(text) for text in assignments]
+    single = config.merge(*[config.parse_assignment(text) for text in assignments])
     weights = dict(map(parse_objective, objectives))
     # Slow imports come after what can be refused without them.
     from seqgan_music import corpus
     from seqgan_music.experiment import Experiment, new_directory, point_latest_at, read_facts, resolve, shortcuts
 
-    settings = config.merge(*layers, shortcuts(algorithm, weights, lambda_, seed=seed, device=device), *single)
+    settings = config.merge(
+        *layers, shortcuts(algorithm, weights, lambda_, seed=seed, device=device), config.merge(*single)
+    )
     resolved = resolve(settings)
     found = corpus.read_corpus(source, processes=0)
     experiment = Experiment.create(found, settings, out or new_directory(resolved["algorithm"]["name"]))
@@ -212,7 +215,8 @@ class Progress:
         limit = "at most " if record.phase == "mle" else ""
         line = f"{record.phase:<13} {record.step}/{record.of}  {figures}  ({limit}{_duration(left)} left in this phase)"
         if self.terminal:
-            click.echo(f"\r\x1b[K{line}", nl=False, err=True)
+            width = shutil.get_terminal_size().columns
+            click.echo(f"\r\x1b[K{line[: width - 1]}", nl=False, err=True)
         else:
             click.echo(line, err=True)
         for warning in warnings:

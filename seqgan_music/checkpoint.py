@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from seqgan_music.dataset import PARTS, Dataset, Windows
@@ -51,8 +52,8 @@ def save(directory: Path, state: Mapping[str, Any]) -> None:
             directory.rename(old)
         fresh.rename(directory)
         shutil.rmtree(old, ignore_errors=True)
-    except OSError as error:
-        raise Failure(f"cannot write the checkpoint {directory}: {error.strerror}") from error
+    except (OSError, SafetensorError) as error:
+        raise Failure(f"cannot write the checkpoint {directory}: {error}") from error
 
 
 def load(directory: Path) -> dict[str, Any]:
@@ -120,8 +121,8 @@ def save_dataset(path: Path, dataset: Dataset) -> None:
         save_file(tensors, fresh, metadata={"vocabulary": json.dumps(vocabulary)})
         _reach_the_disk(fresh)
         os.replace(fresh, path)
-    except OSError as error:
-        raise Failure(f"cannot write {path}: {error.strerror}") from error
+    except (OSError, SafetensorError) as error:
+        raise Failure(f"cannot write {path}: {error}") from error
 
 
 def load_dataset(path: Path) -> Dataset:

@@ -91,7 +91,7 @@ class Written:
     refusals: tuple[Refusal, ...]
 
 
-def read_corpus(path: str | os.PathLike[str], *, processes: int = 1) -> Corpus:
+def read_corpus(path: str | os.PathLike[str], *, processes: int = 1, duplicates: bool = False) -> Corpus:
     """Read a folder of MIDI files, and the folders within it, or a single file.
 
     A file that cannot be used never stops the others. Of files with the same notes and metre only the first is used:
@@ -104,6 +104,8 @@ def read_corpus(path: str | os.PathLike[str], *, processes: int = 1) -> Corpus:
     processes : int
         How many processes share the reading of many files; 0 takes one per core. A script that asks for more than one
         needs the usual ``if __name__ == "__main__":``.
+    duplicates : bool
+        Keep files with the same notes: for what is measured, not trained on.
 
     Raises
     ------
@@ -130,7 +132,7 @@ def read_corpus(path: str | os.PathLike[str], *, processes: int = 1) -> Corpus:
     for name, (outcome, content) in zip(names, _in_processes(_read_one, files, processes), strict=True):
         if isinstance(outcome, PieceRefused):
             refusals.append(Refusal(_printable(name), outcome.reason, outcome.detail))
-        elif (first := first_of.setdefault(_tune(outcome), name)) != name:
+        elif (first := first_of.setdefault(_tune(outcome), name)) != name and not duplicates:
             refusals.append(Refusal(_printable(name), "duplicate", f"same notes as {_printable(first)}"))
         else:
             pieces[_printable(name)] = outcome

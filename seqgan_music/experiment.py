@@ -64,6 +64,7 @@ DEFAULTS: config.Config = {
     "objectives": {},
     "algorithm": {"name": "seqgan"},
 }
+LAMBDA_WITH_OBJECTIVES = 0.5
 PERFECT_DISCRIMINATOR, COLLAPSED = 0.99, 0.5
 CONFIG, TOKENIZER, WINDOWS, RUN, LOG, CHECKPOINTS = (
     "config.toml",
@@ -89,6 +90,8 @@ def resolve(settings: Mapping[str, Mapping[str, Any]], *, own_code: bool = True)
         if section not in DEFAULTS:
             raise UsageError(f"unknown section [{section}]; there are: {', '.join(DEFAULTS)}")
     resolved = config.merge(DEFAULTS, settings)
+    if resolved["objectives"] and "lambda" not in settings.get("reward", {}):
+        resolved["reward"]["lambda"] = LAMBDA_WITH_OBJECTIVES
     for section in ("run", "data", "reward"):
         unknown = set(resolved[section]) - set(DEFAULTS[section])
         if unknown:
@@ -318,11 +321,17 @@ class Experiment:
         last = directory / CHECKPOINTS / "last"
         if checkpoint.exists(last):
             state = checkpoint.load(last)
-            experiment.parts.load_state_dict(state["parts"])
-            experiment.algorithm.load_state_dict(state["algorithm"])
+            try:
+                experiment.parts.load_state_dict(state["parts"])
+                experiment.algorithm.load_state_dict(state["algorithm"])
+            except (RuntimeError, ValueError, LookupError) as error:
+                raise Failure(f"the checkpoint {last} does not fit {directory / CONFIG}: {error}") from error
             experiment.records = state["records"]
             experiment.best_distance = state["best_distance"]
-        lines = (directory / LOG).read_text(encoding="utf-8").splitlines(keepends=True)
+        try:
+            lines = (directory / LOG).read_text(encoding="utf-8").splitlines(keepends=True)
+        except OSError as error:
+            raise Failure(f"cannot read {directory / LOG}: {error.strerror}") from error
         checkpoint.write_text(directory / LOG, "".join(lines[: experiment.records]))
         return experiment
 
@@ -350,7 +359,7 @@ class Experiment:
                 checkpoint.save(self.directory / CHECKPOINTS / record.phase, networks)
             if record.phase == "adversarial":
                 distance = record.values["distance_validation"]
-                if self.best_distance is None or distance < self.best_distance:
+                if self.best_distance is None or not distance >= self.best_distance:  # NaN gives way to anything
                     self.best_distance = distance
                     checkpoint.save(self.directory / CHECKPOINTS / "best", networks)
             state = {
@@ -375,8 +384,11 @@ class Experiment:
     def _log(self, record: Record) -> None:
         finite = {name: value if math.isfinite(value) else None for name, value in record.values.items()}
         line = {"phase": record.phase, "step": record.step, "of": record.of, **finite}
-        with open(self.directory / LOG, "a", encoding="utf-8") as log:
-            log.write(json.dumps(line) + "\n")
+        try:
+            with open(self.directory / LOG, "a", encoding="utf-8") as log:
+                log.write(json.dumps(line) + "\n")
+        except OSError as error:
+            raise Failure(f"cannot write {self.directory / LOG}: {error.strerror}") from error
 
     def _check_finite(self, record: Record) -> None:
         for name in ("g_loss", "d_loss", "nll_validation"):
@@ -468,7 +480,6 @@ def shortcuts(
         sections["algorithm"] = {"name": algorithm}
     if objectives:
         sections["objectives"] = dict(objectives)
-        lambda_ = 0.5 if lambda_ is None else lambda_
     if lambda_ is not None:
         sections["reward"] = {"lambda": lambda_}
     run = {"seed": seed, "device": device}

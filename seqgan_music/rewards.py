@@ -114,7 +114,7 @@ class Reward:
         return means
 
     def _note(self, name: str, scores: Tensor) -> Tensor:
-        total, count = scores.double().nansum(), scores.isfinite().sum()
+        total, count = scores.nansum(), scores.isfinite().sum()
         if name in self._parts:
             total, count = total + self._parts[name][0], count + self._parts[name][1]
         self._parts[name] = total, count

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from seqgan_music import checkpoint, experiment, sampling
-from seqgan_music.errors import UsageError
+from seqgan_music.errors import Failure, UsageError
 
 if TYPE_CHECKING:
     from seqgan_music.evaluation import Evaluation
@@ -85,7 +85,10 @@ class Run:
         else:
             weights = checkpoint.load(saved / "last")["parts"]["generator"]
         generator = experiment.build_generator(self.settings, self.dataset, own_code=self.own_code)
-        generator.load_state_dict(weights)
+        try:
+            generator.load_state_dict(weights)
+        except RuntimeError as error:
+            raise Failure(f"the weights of {self.directory} do not fit its {experiment.CONFIG}: {error}") from error
         return generator.to(experiment.choose_device(device)).eval()
 
     def sample(

@@ -138,9 +138,9 @@ def sample(
             ended = torch.zeros_like(token, dtype=torch.bool)
             for t in range(length):
                 logits, state = generator.step(token, state)
-                logits = narrow(logits, temperature=temperature, top_k=top_k, top_p=top_p)
                 if t < end_from and end_id >= 0:
-                    logits[:, end_id] = -torch.inf
+                    logits[:, end_id] = -torch.inf  # before narrowing, which might leave nothing but END
+                logits = narrow(logits, temperature=temperature, top_k=top_k, top_p=top_p)
                 token = torch.where(ended, pad_id, draw(logits, uniform[t, rows]))
                 ended |= token == end_id
                 ids[rows, t] = token

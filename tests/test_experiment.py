@@ -333,3 +333,27 @@ def test_measuring_closeness_does_not_change_the_training(create, tmp_path, monk
         list(made)
     one, other = (checkpoint.load(tmp_path / name / "checkpoints" / "last")["parts"]["generator"] for name in names)
     assert all(torch.equal(one[name], other[name]) for name in one)
+
+
+def test_a_state_of_another_kind_of_device_starts_other_random_numbers(create, tmp_path):
+    made = create(tmp_path / "run")
+    state = made.parts.state_dict() | {"device": "cuda", "rng": torch.zeros(16, dtype=torch.uint8)}
+    made.parts.load_state_dict(state)
+    assert made.parts.rng.initial_seed() != 1
+    assert len(list(made)) == RECORDS
+
+
+def test_objectives_in_a_config_are_steered_by_too():
+    assert experiment.resolve({"objectives": {"tonality": 1.0}})["reward"]["lambda"] == 0.5
+    assert experiment.resolve({"objectives": {"tonality": 1.0}, "reward": {"lambda": 0.9}})["reward"]["lambda"] == 0.9
+    assert experiment.resolve({})["reward"]["lambda"] == 1.0
+
+
+def test_weights_that_do_not_fit_the_config_are_a_failure(create, tmp_path):
+    list(create(tmp_path / "run"))
+    text = (tmp_path / "run" / "config.toml").read_text("utf-8")
+    (tmp_path / "run" / "config.toml").write_text(text.replace("hidden = 16", "hidden = 17"), "utf-8")
+    with pytest.raises(Failure, match=r"does not fit .*config\.toml"):
+        Experiment.resume(tmp_path / "run")
+    with pytest.raises(Failure, match=r"do not fit its config\.toml"):
+        Run(tmp_path / "run").generate(1)

@@ -124,3 +124,10 @@ def test_sampling_leaves_the_mode_and_draws_without_dropout():
     generator.eval()
     assert torch.equal(sampled(generator), first)
     assert not first.requires_grad
+
+
+def test_an_end_that_is_put_off_is_not_all_that_narrowing_leaves(generator):
+    with torch.no_grad():
+        generator.output.bias[END] = 50.0
+    ids = sampled(generator, end_from=12, top_k=1)
+    assert ids.max() < END

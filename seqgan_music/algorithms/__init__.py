@@ -14,6 +14,7 @@ An algorithm is a class with these members; one line here makes it known everywh
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
@@ -62,13 +63,18 @@ class Parts:
             "generator": self.generator.state_dict(),
             "discriminator": self.discriminator.state_dict(),
             "rng": self.rng.get_state(),
+            "device": self.rng.device.type,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from `state_dict`'s values."""
         self.generator.load_state_dict(state["generator"])
         self.discriminator.load_state_dict(state["discriminator"])
-        self.rng.set_state(state["rng"])
+        if state["device"] == self.rng.device.type:
+            self.rng.set_state(state["rng"])
+        else:  # another kind of device has another kind of state, and draws other numbers anyway
+            digest = hashlib.sha256(state["rng"].numpy().tobytes()).digest()
+            self.rng.manual_seed(int.from_bytes(digest[:7], "little"))
 
 
 class Algorithm(Protocol):

@@ -88,7 +88,7 @@ class CNNDiscriminator(nn.Module):
 
     def forward(self, ids: Tensor) -> Tensor:
         """Scores (B,) of ids (B, T); logits of "real" when trained by cross entropy."""
-        if ids.is_cuda or self.vocab_size > ids.numel():
+        if ids.device.type != "cpu" or self.vocab_size > ids.numel():
             return self.score(self.embed(ids))
         strongest = [
             max_over_time(ids, table_of(self.embedding.weight, conv.weight)) + conv.bias for conv in self._layers()

@@ -201,7 +201,7 @@ def evaluate_run(
     for stage in drawn:
         generator = run.generator(stage, device)
         where = next(generator.parameters()).device
-        rows[stage]["nll"] = negative_log_likelihood(generator, held_out.to(where), data.pad_id)
+        rows[stage]["nll"] = negative_log_likelihood(generator, held_out.to(where), data.pad_id, limit=len(held_out))
     facts |= {"run": str(run.directory), "against": str(against) if against else "the run's test tunes"}
     return Evaluation(rows, facts)
 
@@ -226,7 +226,7 @@ def evaluate_folder(
     from seqgan_music.tokenizers.grid import GridTokenizer
 
     _check(samples, seed)
-    measured, real = corpus.read_corpus(folder), corpus.read_corpus(against)
+    measured, real = corpus.read_corpus(folder, duplicates=True), corpus.read_corpus(against)
     tokenizer = GridTokenizer.fit([*measured.pieces, *real.pieces])
     encoded, _ = dataset.encode(real.pieces, real.names, tokenizer)
     data = dataset.build(encoded, corpus.split(list(encoded), (1 / 3, 1 / 3, 1 / 3), seed), tokenizer, length=length)
@@ -267,7 +267,7 @@ def _beside_anchors(
     everything = {**sets, **anchors}
     equal = min(len(one) for one in everything.values())
     rows = evaluate(everything, references, equal_sizes=equal)
-    rows["uniform"]["nll"] = math.log(len(drawable))
+    rows["uniform"]["nll"] = math.log(len(drawable) + 1)  # END, which ends held-out tunes, is one more choice
     for values in rows.values():
         values.setdefault("nll", math.nan)
     facts = {
