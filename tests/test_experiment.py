@@ -283,7 +283,7 @@ def test_shortcuts_are_settings():
         "algorithm": {"name": "mle"},
         "run": {"seed": 3, "device": "cpu"},
     }
-    assert experiment.shortcuts(objectives={"tonality": 1})["reward"] == {"lambda": 0.5}
+    assert experiment.shortcuts(objectives={"tonality": 1}) == {"objectives": {"tonality": 1}}
     assert experiment.shortcuts(objectives={"tonality": 1}, lambda_=0.2)["reward"] == {"lambda": 0.2}
     assert experiment.shortcuts(lambda_=0.0)["reward"] == {"lambda": 0.0}
     assert experiment.shortcuts() == {}
