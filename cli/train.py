@@ -148,9 +148,7 @@ def _created(
     from seqgan_music import corpus
     from seqgan_music.experiment import Experiment, new_directory, point_latest_at, read_facts, resolve, shortcuts
 
-    settings = config.merge(
-        *layers, shortcuts(algorithm, weights, lambda_, seed=seed, device=device), config.merge(*single)
-    )
+    settings = config.merge(*layers, shortcuts(algorithm, weights, lambda_, seed=seed, device=device), single)
     resolved = resolve(settings)
     found = corpus.read_corpus(source, processes=0)
     experiment = Experiment.create(found, settings, out or new_directory(resolved["algorithm"]["name"]))

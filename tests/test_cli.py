@@ -13,7 +13,7 @@ import tomli_w
 from click.testing import CliRunner
 from seqgan_music_cli.main import VERBS, main
 
-from seqgan_music import config, midi, scores
+from seqgan_music import config, experiment, midi, scores
 from seqgan_music.notes import Note, Piece
 from seqgan_music.run import Run
 
@@ -372,3 +372,10 @@ def test_a_reader_that_has_gone_is_no_error():
     )
     assert done.stdout == "tokenizer:\n"
     assert "Traceback" not in done.stderr
+
+
+def test_the_order_of_settings_of_one_section_does_not_matter(few_tunes, tiny_toml, tmp_path):
+    words = ["-s", "algorithm.epochs=1", "-s", "algorithm.name=mle", "--no-evaluate"]
+    code, _, err = call("train", few_tunes, "-c", tiny_toml, "--run", tmp_path / "run", *words)
+    assert code == 0, err
+    assert [line["of"] for line in experiment.read_log(tmp_path / "run")] == [1]
