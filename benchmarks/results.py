@@ -13,7 +13,7 @@ import click
 from torch import Tensor
 
 from seqgan_music import evaluation, report
-from seqgan_music.experiment import LOG
+from seqgan_music.experiment import read_log
 from seqgan_music.metrics import METRICS
 from seqgan_music.run import Run
 
@@ -43,8 +43,7 @@ def figure(values: list[float | None]) -> str:
 def seconds(run: Run) -> str:
     """Seconds of every phase of a run."""
     phases: dict[str, float] = {}
-    for line in (run.directory / LOG).read_text(encoding="utf-8").splitlines():
-        record = json.loads(line)
+    for record in read_log(run.directory):
         phases[record["phase"]] = phases.get(record["phase"], 0.0) + record["seconds"]
     return ", ".join(f"{phase} {total:.0f} s" for phase, total in phases.items())
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -89,13 +89,7 @@ def write_text(path: Path, text: str) -> None:
     Failure
         It cannot be written; what was there is still there.
     """
-    fresh = path.with_name(path.name + ".new")
-    try:
-        fresh.write_text(text, encoding="utf-8")
-        _reach_the_disk(fresh)
-        os.replace(fresh, path)
-    except OSError as error:
-        raise Failure(f"cannot write {path}: {error.strerror}") from error
+    _in_one_move(path, lambda fresh: fresh.write_text(text, encoding="utf-8"))
 
 
 def write_report(directory: Path, evaluation: Evaluation) -> None:
@@ -116,13 +110,8 @@ def save_dataset(path: Path, dataset: Dataset) -> None:
         "pad_id": dataset.pad_id,
         "never": list(dataset.never),
     }
-    fresh = path.with_name(path.name + ".new")
-    try:
-        save_file(tensors, fresh, metadata={"vocabulary": json.dumps(vocabulary)})
-        _reach_the_disk(fresh)
-        os.replace(fresh, path)
-    except (OSError, SafetensorError) as error:
-        raise Failure(f"cannot write {path}: {error}") from error
+    metadata = {"vocabulary": json.dumps(vocabulary)}
+    _in_one_move(path, lambda fresh: save_file(tensors, fresh, metadata=metadata))
 
 
 def load_dataset(path: Path) -> Dataset:
@@ -146,6 +135,19 @@ def load_dataset(path: Path) -> Dataset:
         raise Failure(f"the run's windows {path} cannot be read: {error}") from error
     vocabulary["never"] = tuple(vocabulary["never"])
     return Dataset(**parts, **vocabulary)
+
+
+def _in_one_move(path: Path, write: Callable[[Path], object]) -> None:
+    """Let `write` make a file beside `path`, and move it there once it is whole."""
+    fresh = path.with_name(path.name + ".new")
+    try:
+        write(fresh)
+        _reach_the_disk(fresh)
+        os.replace(fresh, path)
+    except OSError as error:
+        raise Failure(f"cannot write {path}: {error.strerror}") from error
+    except SafetensorError as error:
+        raise Failure(f"cannot write {path}: {error}") from error
 
 
 def _reach_the_disk(path: Path) -> None:

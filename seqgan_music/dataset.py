@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from seqgan_music.corpus import PARTS as PARTS
 from seqgan_music.corpus import Refusal
 from seqgan_music.errors import PieceRefused, UsageError
 from seqgan_music.tokenizers.grid import GridTokenizer
@@ -24,8 +25,6 @@ if TYPE_CHECKING:
     from seqgan_music.corpus import Corpus
     from seqgan_music.notes import Piece
     from seqgan_music.tokenizers import Tokenizer
-
-PARTS = ("train", "validation", "test")
 
 
 @dataclass(frozen=True, slots=True, eq=False)

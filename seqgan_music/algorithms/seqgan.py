@@ -32,7 +32,6 @@ from seqgan_music.algorithms.pretraining import (
 from seqgan_music.algorithms.record import Record
 from seqgan_music.errors import UsageError
 from seqgan_music.losses import policy_entropy, policy_gradient_loss, sequence_log_prob
-from seqgan_music.modes import evaluating
 from seqgan_music.rollout import action_values
 from seqgan_music.sampling import padding_after_end
 
@@ -205,13 +204,12 @@ class SeqGAN:
     def measure(self) -> dict[str, float]:
         """What a round is judged by: held-out accuracy of D, unique share of fresh samples, validation likelihood."""
         generator, dataset = self.parts.generator, self.parts.dataset
-        with evaluating(generator):
-            accuracy, fake = self.discriminator_training.accuracy()
-            return {
-                "d_accuracy": accuracy,
-                "unique": len(fake.unique(dim=0)) / len(fake),
-                "nll_validation": negative_log_likelihood(generator, dataset.validation, dataset.pad_id),
-            }
+        accuracy, fake = self.discriminator_training.accuracy()
+        return {
+            "d_accuracy": accuracy,
+            "unique": len(fake.unique(dim=0)) / len(fake),
+            "nll_validation": negative_log_likelihood(generator, dataset.validation, dataset.pad_id),
+        }
 
     def state_dict(self) -> dict[str, Any]:
         """State of both pre-trainings, the policy's optimiser, G_β and the counter."""
