@@ -20,7 +20,8 @@ _HELP = f"""Write the corpus NAME of music21 as MIDI files into DIRECTORY; takes
 @click.option("--processes", default=0, help="Processes that share the work.  [default: one per core]")
 def command(name: str, directory: Path, processes: int) -> None:
     """Call the library and print what came of it."""
-    from seqgan_music.corpus import summary, write_corpus
+    from seqgan_music.bundled import write_corpus
+    from seqgan_music.corpus import summary
 
     written = write_corpus(name, directory, processes=processes)
     click.echo(f"{len(written.names)} tunes written to {directory}")

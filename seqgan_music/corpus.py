@@ -6,18 +6,16 @@ import hashlib
 import multiprocessing
 import os
 import random
-import re
-import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from seqgan_music import midi, scores
-from seqgan_music.errors import Failure, PieceRefused, UsageError
-from seqgan_music.notes import Note, Piece
+from seqgan_music import midi
+from seqgan_music.errors import PieceRefused, UsageError
+from seqgan_music.notes import Piece
 
 SUFFIXES = frozenset({".mid", ".midi"})
 PARTS = ("train", "validation", "test")
@@ -75,22 +73,6 @@ class Corpus:
         return len(self.pieces)
 
 
-@dataclass(frozen=True, slots=True)
-class Written:
-    """What `write_corpus` did.
-
-    Parameters
-    ----------
-    names : tuple of str
-        The files written, in order.
-    refusals : tuple of Refusal
-        The tunes left out, by their identifiers in the collection.
-    """
-
-    names: tuple[str, ...]
-    refusals: tuple[Refusal, ...]
-
-
 def read_corpus(path: str | os.PathLike[str], *, processes: int = 1, duplicates: bool = False) -> Corpus:
     """Read a folder of MIDI files, and the folders within it, or a single file.
 
@@ -129,10 +111,10 @@ def read_corpus(path: str | os.PathLike[str], *, processes: int = 1, duplicates:
     refusals: list[Refusal] = []
     first_of: dict[object, str] = {}
     files = [str(root / name) for name in names]
-    for name, (outcome, content) in zip(names, _in_processes(_read_one, files, processes), strict=True):
+    for name, (outcome, content) in zip(names, in_processes(_read_one, files, processes), strict=True):
         if isinstance(outcome, PieceRefused):
             refusals.append(Refusal(_printable(name), outcome.reason, outcome.detail))
-        elif (first := first_of.setdefault(_tune(outcome), name)) != name and not duplicates:
+        elif (first := first_of.setdefault(tune(outcome), name)) != name and not duplicates:
             refusals.append(Refusal(_printable(name), "duplicate", f"same notes as {_printable(first)}"))
         else:
             pieces[_printable(name)] = outcome
@@ -192,7 +174,7 @@ def split(
     return {part: tuple(sorted(order[start:end])) for part, start, end in zip(PARTS, starts, ends, strict=True)}
 
 
-def refusals_by_reason(source: Corpus | Written) -> dict[str, int]:
+def refusals_by_reason(source: Corpus) -> dict[str, int]:
     """How many files or tunes were refused for each reason, the most frequent first."""
     counts = Counter(refusal.reason for refusal in source.refusals)
     return dict(sorted(counts.items(), key=lambda entry: (-entry[1], entry[0])))
@@ -208,47 +190,6 @@ def summary(refusals: Iterable[Refusal], separator: str = "; ") -> str:
         f"{len(same)} × {same[0].reason}, such as {same[0].path}" + (f" ({same[0].detail})" if same[0].detail else "")
         for same in ordered
     )
-
-
-def write_corpus(name: str, directory: str | os.PathLike[str], *, processes: int = 1) -> Written:
-    """Write one of music21's bundled corpora as MIDI files, one for each tune.
-
-    Parameters
-    ----------
-    name : str
-        One of `seqgan_music.scores.CORPORA`.
-    directory : path-like
-        Made if it is missing. Files are named by the tune's place in the collection and its title.
-    processes : int
-        As for `read_corpus`.
-
-    Raises
-    ------
-    UsageError
-        Unknown corpus.
-    Failure
-        The directory cannot be written to.
-    """
-    files = scores.corpus_files(name)
-    directory = Path(directory)
-    try:
-        directory.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise Failure(f"cannot make the folder {directory}: {error.strerror}") from error
-    names: list[str] = []
-    refusals: list[Refusal] = []
-    first_of: dict[object, str] = {}
-    tunes = (tune for per_file in _in_processes(scores.file_pieces, files, processes) for tune in per_file)
-    for number, (identifier, outcome) in enumerate(tunes, start=1):
-        if isinstance(outcome, PieceRefused):
-            refusals.append(Refusal(identifier, outcome.reason, outcome.detail))
-        elif (first := first_of.setdefault(_tune(outcome), identifier)) != identifier:
-            refusals.append(Refusal(identifier, "duplicate", f"same notes as {first}"))
-        else:
-            file = f"{number:04d}-{_slug(outcome.title or identifier)}.mid"
-            midi.write(outcome if outcome.title else replace(outcome, title=identifier), directory / file)
-            names.append(file)
-    return Written(tuple(names), tuple(refusals))
 
 
 def _midi_files(root: Path) -> Iterator[str]:
@@ -284,8 +225,9 @@ def _digest(contents: dict[str, str]) -> str:
     return total.hexdigest()
 
 
-def _tune(piece: Piece) -> tuple[tuple[tuple[Note, ...], int], tuple[int, int]]:
-    return (piece.notes, piece.resolution), piece.metre
+def tune(piece: Piece) -> object:
+    """Equal for pieces with the same notes and metre."""
+    return piece.notes.tobytes(), piece.resolution, piece.metre
 
 
 def _printable(name: str) -> str:
@@ -293,13 +235,7 @@ def _printable(name: str) -> str:
     return name.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
-def _slug(title: str) -> str:
-    ascii_only = unicodedata.normalize("NFKD", title).encode("ascii", "ignore").decode("ascii")
-    words = re.sub(r"[^a-z0-9]+", "-", ascii_only.lower().replace("'", "")).strip("-")
-    return words[:48].rstrip("-") or "untitled"
-
-
-def _in_processes(function: Callable[[_Item], _Result], items: Sequence[_Item], processes: int) -> Iterator[_Result]:
+def in_processes(function: Callable[[_Item], _Result], items: Sequence[_Item], processes: int) -> Iterator[_Result]:
     """Results in the order of the items, from several processes where it pays."""
     if processes < 0:
         raise UsageError(f"processes is {processes}; it is 0 for one per core, or a number of processes")

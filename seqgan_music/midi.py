@@ -21,7 +21,7 @@ import pretty_midi
 from mido.midifiles.meta import KeySignatureError, MetaSpec, add_meta_spec
 
 from seqgan_music.errors import Failure, PieceRefused, UsageError
-from seqgan_music.notes import Note, Piece
+from seqgan_music.notes import Note, Notes, Piece
 
 DRUM_CHANNEL = 9
 MONOPHONIC_SHARE = 0.95
@@ -112,7 +112,7 @@ def read(path: str | os.PathLike[str], *, title: str | None = None) -> Piece:
     if title is None:  # the first track's name is that of the whole
         title = next(filter(None, map(_decoded, (events.names[0], track.name))), "") or _one_line(path.stem)
     return Piece(
-        notes=_skyline(track.notes),
+        notes=Notes(_skyline(track.notes)),
         resolution=score.ticks_per_beat,
         tempo=_quarters_per_minute(_first(events.tempi, _DEFAULT_TEMPO)),
         metre=metre,

@@ -5,8 +5,12 @@ Nothing here reads files, knows tokens or imports torch when it runs.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, overload
+
+import numpy as np
+from numpy.typing import NDArray
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -31,12 +35,15 @@ class Note:
         MIDI number, 0 to 127; 60 is middle C.
     velocity : int
         MIDI velocity, 1 to 127.
+    part : int
+        Which of the piece's `parts` plays it.
     """
 
     onset: int
     duration: int
     pitch: int
     velocity: int = 80
+    part: int = 0
 
     @property
     def end(self) -> int:
@@ -44,14 +51,120 @@ class Note:
         return self.onset + self.duration
 
 
-@dataclass(frozen=True, slots=True)
-class Piece:
-    """A tune: its notes in ticks, with what is needed to bar and to play them.
+class Notes(Sequence[Note]):
+    """An immutable sequence of `Note`, kept as one small table.
 
     Parameters
     ----------
-    notes : tuple of Note
-        Ordered by onset, then pitch. Tick 0 is a bar line; a pickup is preceded by silence.
+    notes : iterable of Note
+        In their order.
+    """
+
+    __slots__ = ("_table",)
+
+    def __init__(self, notes: Iterable[Note] = ()) -> None:
+        rows = [(note.onset, note.duration, note.pitch, note.velocity, note.part) for note in notes]
+        self._table = np.array(rows, dtype=np.int32).reshape(-1, 5)
+
+    @classmethod
+    def from_table(cls, table: NDArray[Any]) -> Notes:
+        """From integers (K, 5): the fields of each `Note`."""
+        made = cls.__new__(cls)
+        made._table = np.ascontiguousarray(table, dtype=np.int32).reshape(-1, 5)
+        return made
+
+    @property
+    def table(self) -> NDArray[np.int64]:
+        """The fields of every note (K, 5): onset, duration, pitch, velocity, part."""
+        return self._table.astype(np.int64)
+
+    @property
+    def onset(self) -> NDArray[np.int64]:
+        """Ticks (K,)."""
+        return self._table[:, 0].astype(np.int64)
+
+    @property
+    def duration(self) -> NDArray[np.int64]:
+        """Ticks (K,)."""
+        return self._table[:, 1].astype(np.int64)
+
+    @property
+    def end(self) -> NDArray[np.int64]:
+        """Ticks (K,) at which the notes stop."""
+        return self.onset + self.duration
+
+    @property
+    def pitch(self) -> NDArray[np.int64]:
+        """MIDI numbers (K,)."""
+        return self._table[:, 2].astype(np.int64)
+
+    @property
+    def part(self) -> NDArray[np.int64]:
+        """Numbers of the parts (K,)."""
+        return self._table[:, 4].astype(np.int64)
+
+    def tobytes(self) -> bytes:
+        """Equal bytes are equal notes."""
+        return self._table.tobytes()
+
+    def __len__(self) -> int:
+        return len(self._table)
+
+    def __iter__(self) -> Iterator[Note]:
+        return (Note(*row) for row in self._table.tolist())
+
+    @overload
+    def __getitem__(self, index: int) -> Note: ...
+    @overload
+    def __getitem__(self, index: slice) -> Notes: ...
+    def __getitem__(self, index: int | slice) -> Note | Notes:
+        if isinstance(index, slice):
+            return Notes.from_table(self._table[index])
+        return Note(*self._table[index].tolist())
+
+    def __eq__(self, other: object) -> bool:
+        if isinstance(other, Notes):
+            return np.array_equal(self._table, other._table)
+        return tuple(self) == other
+
+    def __hash__(self) -> int:
+        return hash(tuple(self))  # that of the tuple to which it is equal
+
+    def __repr__(self) -> str:
+        return repr(tuple(self))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Notes.from_table, (self._table,)
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One voice or instrument of a piece.
+
+    Parameters
+    ----------
+    program : int
+        General MIDI instrument, 0 to 127.
+    drums : bool
+        Its pitches are drums.
+    name : str
+        As the file names the track.
+    """
+
+    program: int = 0
+    drums: bool = False
+    name: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """A tune, or a score of several parts: notes in ticks, with what is needed to bar and to play them.
+
+    Parameters
+    ----------
+    notes : Notes
+        Ordered by onset, then pitch, then part; any iterable of `Note` is taken. Tick 0 is a bar line; a pickup is
+        preceded by silence.
     resolution : int
         Ticks in a quarter note.
     tempo : float
@@ -62,19 +175,26 @@ class Piece:
         Free text; used in file names and reports.
     key : str or None
         Tonic and mode, such as ``"F# minor"`` or ``"B- major"`` (``-`` is a flat), or None where not known.
+    parts : tuple of Part
+        What plays the notes; a tune has one.
     """
 
-    notes: tuple[Note, ...]
+    notes: Notes
     resolution: int = 480
     tempo: float = 120.0
     metre: tuple[int, int] = (4, 4)
     title: str = ""
     key: str | None = None
+    parts: tuple[Part, ...] = (Part(),)
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.notes, Notes):
+            object.__setattr__(self, "notes", Notes(self.notes))
 
     @property
     def end(self) -> int:
         """Tick at which the last note stops; 0 for a piece without notes."""
-        return max((note.end for note in self.notes), default=0)
+        return int(self.notes.end.max(initial=0))
 
     @property
     def ticks_per_bar(self) -> float:

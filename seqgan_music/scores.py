@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from seqgan_music.errors import Failure, PieceRefused, UsageError
-from seqgan_music.notes import Note, Piece
+from seqgan_music.notes import Note, Notes, Piece
 
 if TYPE_CHECKING:
     import music21
@@ -139,7 +139,7 @@ def _piece(score: music21.stream.Stream) -> Piece:
     if not notes:
         raise PieceRefused("no notes", "nothing but rests")
     return Piece(
-        notes=notes,
+        notes=Notes(notes),
         resolution=RESOLUTION,
         tempo=float((mark.getQuarterBPM() if mark else None) or 120.0),
         metre=(metre.numerator, metre.denominator),

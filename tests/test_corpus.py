@@ -7,7 +7,8 @@ from dataclasses import replace
 import pytest
 
 from seqgan_music import corpus, midi, scores
-from seqgan_music.corpus import read_corpus, refusals_by_reason, split, summary, write_corpus
+from seqgan_music.bundled import write_corpus
+from seqgan_music.corpus import read_corpus, refusals_by_reason, split, summary
 from seqgan_music.errors import PieceRefused, UsageError
 from seqgan_music.notes import Note, Piece
 

@@ -12,7 +12,7 @@ LAYERS = [
     {"errors", "modes", "versions", "notes", "registry", "config", "presets"},
     {"midi", "scores", "tokenizers", "objectives", "generators", "discriminators", "losses", "metrics"},
     {"corpus", "sampling"},
-    {"rollout", "dataset", "rewards"},
+    {"rollout", "dataset", "rewards", "bundled"},
     {"algorithms"},
     {"evaluation", "checkpoint", "report"},
     {"experiment", "run"},
@@ -29,7 +29,7 @@ SIDEWAYS = {
     ("run", "experiment"),
     ("experiment", "run"),
 }
-MUSIC = {"notes", "midi", "scores", "tokenizers", "objectives", "metrics", "corpus"}
+MUSIC = {"notes", "midi", "scores", "tokenizers", "objectives", "metrics", "corpus", "bundled"}
 TENSORS = {"generators", "discriminators", "losses", "sampling", "rollout"}
 BRIDGES = {"dataset", "rewards"}
 DOORS = {"", "__main__"}  # the package itself, which imports on demand, and the door to the command

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from seqgan_music.errors import PieceRefused, UsageError
-from seqgan_music.notes import HELD, OUTSIDE, REST, Melodies, Note, Piece
+from seqgan_music.notes import HELD, OUTSIDE, REST, Melodies, Note, Notes, Piece
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -184,7 +184,7 @@ class GridTokenizer:
                 pitch, onset = token - FIRST_PITCH_ID + self.low, step
             step += 1
         strike(step)
-        return Piece(tuple(notes), RESOLUTION, metre=metre)
+        return Piece(Notes(notes), RESOLUTION, metre=metre)
 
     def melodies(self, ids: Tensor, start: Tensor | None = None) -> Melodies:
         """Read a batch as melodies, without a loop over sequences.
