@@ -5,5 +5,13 @@ from setuptools import find_packages, setup
 setup(
     packages=[*find_packages(include=["seqgan_music", "seqgan_music.*"]), "seqgan_music_cli"],
     package_dir={"seqgan_music_cli": "cli"},
-    package_data={"seqgan_music": ["py.typed", "presets/*.toml"]},
+    package_data={
+        "seqgan_music": [
+            "py.typed",
+            "presets/*.toml",
+            "pretrained/README.md",
+            "pretrained/*/*",
+            "pretrained/*/checkpoints/*/*",
+        ]
+    },
 )

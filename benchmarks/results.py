@@ -13,9 +13,9 @@ import click
 from torch import Tensor
 
 from seqgan_music import evaluation, report
-from seqgan_music.experiment import read_log
 from seqgan_music.metrics import METRICS
 from seqgan_music.run import Run
+from seqgan_music.run_directory import read_log
 
 
 def joined(runs: list[Run]) -> str:

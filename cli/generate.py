@@ -8,23 +8,50 @@ from typing import Any
 import click
 from seqgan_music_cli import options
 
+from seqgan_music.errors import UsageError
+
 
 @click.command("generate")
-@click.argument("run", type=click.Path(path_type=Path), metavar="RUN")
+@click.argument("run", type=click.Path(path_type=Path), metavar="[RUN]", required=False)
 @click.option("-n", default=8, show_default=True, help="Number of melodies.")
 @click.option(
-    "-o", "--out", type=click.Path(path_type=Path), default=Path("out"), show_default=True, help="Folder for them."
-)
+    "-o", "--out", type=click.Path(path_type=Path), default=Path("out"), show_default=True,
+    help="Folder for them; files of other names in it stay.",
+)  # fmt: skip
+@click.option(
+    "--format", "formats", default="mid", show_default=True, metavar="mid,wav,png,musicxml",
+    help="What to write of each melody: MIDI, sound, piano roll, score; any of them with commas.",
+)  # fmt: skip
 @click.option("--seed", default=0, callback=options.seed, show_default=True, help="The same seed gives the same files.")
 @click.option("--temperature", default=1.0, show_default=True, help="Below 1 is more predictable, above 1 wilder.")
 @click.option("--top-k", default=0, show_default=True, help="Draw among the k most likely tokens; 0 is all.")
 @click.option(
     "--top-p", default=1.0, show_default=True, help="Draw among the likeliest tokens that together make up p."
 )
+@click.option(
+    "--prime", type=click.Path(path_type=Path), metavar="FILE.mid",
+    help="Begin with this melody and go on from its end, in its metre and key.",
+)  # fmt: skip
 @click.option("--metre", callback=options.metre, help="Such as 6/8.  [default: drawn like those of the corpus]")
 @click.option(
-    "--bars", type=int, help="Bars of every melody, any number.  [default: until it ends, at most the training length]"
-)
+    "--bars", type=int,
+    help="Bars of every melody, any number, those of --prime among them.  [default: until it ends, at most the "
+    "training length, beside --prime]",
+)  # fmt: skip
+@click.option("--tempo", type=float, help="Quarter notes in a minute.  [default: that of --prime, or 120]")
+@click.option(
+    "--program", metavar="NUMBER|NAME",
+    help="General MIDI instrument, 0 to 127 or such as violin.  [default: that of --prime, or piano]",
+)  # fmt: skip
+@click.option(
+    "--best-of", default=1, metavar="K", show_default=True,
+    help="Draw K candidates of every melody and keep one by the odds the run's discriminator gives it of being real; "
+    "not with --bars or --prime.",
+)  # fmt: skip
+@click.option(
+    "--soundfont", type=click.Path(path_type=Path), metavar="FILE.sf2",
+    help="For sound by the program FluidSynth.  [default: $SOUNDFONT, one of the system's, a small one]",
+)  # fmt: skip
 @click.option(
     "--stage",
     type=click.Choice(["mle", "adversarial", "best"]),
@@ -33,17 +60,40 @@ from seqgan_music_cli import options
 )
 @options.device
 @options.own_code
-def command(run: Path, n: int, out: Path, own_code: bool, **choices: Any) -> None:
-    """Write new .mid files with a trained run.
+def command(
+    run: Path | None, n: int, out: Path, formats: str, soundfont: Path | None, own_code: bool, **choices: Any
+) -> None:
+    """Write new melodies with a trained run; without RUN, with the small one that ships with seqgan-music.
 
     \b
     seqgan-music generate runs/latest -n 16 -o out/
     seqgan-music generate runs/latest --metre 6/8 --bars 16 --temperature 0.9
+    seqgan-music generate --prime mine.mid --format mid,wav,png --program violin
     """
-    from seqgan_music import midi
+    from seqgan_music.formats import check, write_all
     from seqgan_music.run import Run
+    from seqgan_music.sound import Synthesizer
 
+    wanted = check([name.strip() for name in formats.split(",") if name.strip()])
+    if soundfont is not None and "wav" not in wanted:
+        raise UsageError("--soundfont is for sound; ask for it with --format wav")
+    synthesizer = Synthesizer(soundfont) if "wav" in wanted else None
+    if run is None:
+        from seqgan_music import pretrained
+
+        run = pretrained.directory()
+        click.echo(
+            "with the small model that ships with seqgan-music; to train your own: seqgan-music train MIDI_FOLDER, "
+            "then generate runs/latest",
+            err=True,
+        )
     pieces = Run(run, own_code=own_code).generate(n, **choices)
-    midi.write_all(pieces, out)
+    written = write_all(pieces, out, wanted, synthesizer=synthesizer)
+    if synthesizer is not None:
+        click.echo(f"sound: {synthesizer}", err=True)
     silent = sum(not piece.notes for piece in pieces)
-    click.echo(f"{len(pieces)} melodies in {out}" + (f", {silent} of them without a note" if silent else ""))
+    click.echo(
+        f"{len(pieces)} melodies in {out}"
+        + (f", {silent} of them without a note" if silent else "")
+        + (f"; {written.others} files there are not of them" if written.others else "")
+    )

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import click
+from seqgan_music_cli import options
 
 
 @click.command("inspect")
@@ -14,22 +16,41 @@ import click
 @click.option(
     "--steps-per-quarter", default=4, show_default=True, help="Grid steps of a quarter note; 4 are sixteenths."
 )
+@options.reading
+@click.option(
+    "-v", "--verbose", is_flag=True, help="Say of every file which part is used, why, and what of it is left out."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON alone.")
-def command(source: Path, length: int, steps_per_quarter: int, as_json: bool) -> None:
+def command(source: Path, length: int, steps_per_quarter: int, verbose: bool, as_json: bool, **reading: Any) -> None:
     """Say what of a folder would be used, and what is refused and why.
 
     \b
     seqgan-music inspect midi_data/
+    seqgan-music inspect my_midi/ --verbose --track vocals
     """
     from seqgan_music import corpus, dataset
+    from seqgan_music.cache import Cache
+    from seqgan_music.midi import Reading
 
-    found = corpus.read_corpus(source, processes=0)
+    how = Reading(**options.reading_settings(**reading))
+    with options.progress("reading") as progress:
+        found = corpus.read_corpus(source, processes=0, reading=how, cache=Cache.of_user(), progress=progress)
     facts = dataset.describe(found, length=length, steps_per_quarter=steps_per_quarter)
     if as_json:
+        if verbose:
+            facts["files"] = [
+                {"path": name, "part": account.chosen, "why": account.why, "left_out": account.left_out}
+                for name, account in zip(found.names, found.accounts, strict=True)
+            ]
         click.echo(json.dumps(facts, indent=1, ensure_ascii=False))
         return
+    if verbose:
+        for name, account in zip(found.names, found.accounts, strict=True):
+            click.echo(f"{name}: {account.chosen}: {account.why}")
+            for what in account.left_out:
+                click.echo(f"    left out: {what}")
     click.echo(
-        f"{facts['tunes']} tunes, {facts['notes']} notes, {facts['tokens']} tokens, "
+        f"{options.counted(facts['tunes'], 'tune')}, {facts['notes']} notes, {facts['tokens']} tokens, "
         f"{facts['windows']} windows of {length} tokens (one from every bar line)"
     )
     if facts["tunes"]:
@@ -39,10 +60,11 @@ def command(source: Path, length: int, steps_per_quarter: int, as_json: bool) ->
             f"metres: {', '.join(f'{metre} ({count})' for metre, count in facts['metres'].items())}"
         )
     if facts["refused"]:
-        click.echo(f"{sum(len(files) for files in facts['refused'].values())} files refused:")
+        click.echo(f"{options.counted(sum(map(len, facts['refused'].values())), 'file')} refused:")
     for reason, files in facts["refused"].items():
         click.echo(f"  {reason} ({len(files)}):")
-        for file in files[:5]:
+        shown = files if verbose else files[:5]
+        for file in shown:
             click.echo(f"    {file['path']}" + (f": {file['detail']}" if file["detail"] else ""))
-        if len(files) > 5:
-            click.echo(f"    and {len(files) - 5} more; --json lists them all")
+        if len(files) > len(shown):
+            click.echo(f"    and {len(files) - len(shown)} more; --verbose lists them all")

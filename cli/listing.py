@@ -8,10 +8,10 @@ import click
 @click.command("list")
 def command() -> None:
     """List every tokenizer, objective, model, algorithm, preset and corpus."""
-    from seqgan_music import config, experiment, registry, scores
+    from seqgan_music import config, registry, run_settings, scores
     from seqgan_music.objectives import OBJECTIVES
 
-    for kind, table in {**experiment.TABLES, "objective": OBJECTIVES}.items():
+    for kind, table in {**run_settings.TABLES, "objective": OBJECTIVES}.items():
         click.echo(f"{kind}:")
         for name in table:
             factory = registry.resolve(table, kind, name)
@@ -25,3 +25,4 @@ def command() -> None:
     click.echo("corpus:")
     for name, bundled in scores.CORPORA.items():
         click.echo(f"  {name:<16} {bundled.title}")
+        click.echo(f"      {bundled.rights}")

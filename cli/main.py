@@ -14,6 +14,7 @@ from seqgan_music.errors import SeqganMusicError
 VERBS = {
     "train": "Train on a folder of MIDI, or go on with a run.",
     "generate": "Write new .mid files with a trained run.",
+    "export": "Write a small copy of a run to share.",
     "evaluate": "Measure a run, or a folder of MIDI, beside its anchors.",
     "inspect": "Say what of a folder would be used, and what is refused and why.",
     "list": "List every tokenizer, objective, model, algorithm, preset and corpus.",

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import shlex
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import click
+
+from seqgan_music.errors import UsageError
 
 
 def metre(_: click.Context, __: click.Parameter, text: str | None) -> tuple[int, int] | None:
@@ -33,12 +37,73 @@ def shown(path: Path) -> str:
     return shlex.quote(f"./{text}" if text.startswith("-") else text)
 
 
+def counted(number: int, what: str) -> str:
+    """``1 tune``, ``2 tunes``."""
+    return f"{number} {what}{'' if number == 1 else 's'}"
+
+
 def device(function: Callable[..., Any]) -> Callable[..., Any]:
     """``--device``."""
     return click.option(
         "--device", type=click.Choice(["auto", "cpu", "cuda", "mps"]), default="auto", show_default=True,
         help="Where to compute.",
     )(function)  # fmt: skip
+
+
+LIMITS = {"bytes": int, "notes": int, "steps": int, "seconds": float}
+
+
+def reading(function: Callable[..., Any]) -> Callable[..., Any]:
+    """How files are read: what their melody is, and limits."""
+    for option in reversed((
+        click.option("--track", help="Melody: the part with this number or name; `inspect --verbose` lists them."),
+        click.option("--program", type=click.IntRange(0, 127), help="Melody: among parts with this instrument."),
+        click.option("--skyline", is_flag=True, help="Melody: the highest note of each onset over all parts."),
+        click.option("--monophonic-only", is_flag=True, help="Refuse files without a monophonic part."),
+        click.option(
+            "--limit", "limits", multiple=True, metavar="WHAT=VALUE",
+            help="Largest file that is read: bytes, notes, steps (sixteenths of the melody) or seconds; repeatable.",
+        ),
+    )):  # fmt: skip
+        function = option(function)
+    return function
+
+
+def reading_settings(
+    *, track: str | None, program: int | None, skyline: bool, monophonic_only: bool, limits: tuple[str, ...]
+) -> dict[str, Any]:
+    """Options of `reading` that were given, as settings of the section of that name."""
+    given = {"track": track, "program": program, "skyline": skyline or None, "monophonic_only": monophonic_only or None}
+    settings = {name: value for name, value in given.items() if value is not None}
+    for text in limits:
+        name, _, value = text.partition("=")
+        if name not in LIMITS:
+            raise UsageError(f"--limit {text}: write it as bytes=8000000; there are {', '.join(LIMITS)}")
+        try:
+            settings[f"max_{name}"] = LIMITS[name](float(value))
+        except (ValueError, OverflowError):
+            raise UsageError(f"--limit {text}: {value!r} is not a number") from None
+    return settings
+
+
+@contextlib.contextmanager
+def progress(label: str) -> Iterator[Callable[[int, int], None] | None]:
+    """A bar on stderr, moved by a function that is told how many of how many are done; none but on a terminal."""
+    if not sys.stderr.isatty():
+        yield None
+        return
+    with contextlib.ExitStack() as stack:
+        bars: list[Any] = []
+
+        def show(done: int, total: int) -> None:
+            if not bars:
+                bars.append(
+                    stack.enter_context(click.progressbar(length=total, label=label, file=sys.stderr, show_pos=True))
+                )
+            if done == total or 100 * (done - bars[0].pos) >= total:
+                bars[0].update(done - bars[0].pos)
+
+        yield show
 
 
 def own_code(function: Callable[..., Any]) -> Callable[..., Any]:

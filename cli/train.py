@@ -73,12 +73,29 @@ def parse_objective(text: str) -> tuple[str, float]:
     help="Run directory.  [default: runs/DATE-TIME-ALGORITHM]",
 )
 @click.option(
+    "--transpose",
+    type=click.Choice(["none", "key", "augment"]),
+    help="key: all tunes in C major or A minor. augment: every tune in up to 12 keys, and an epoch as many times as "
+    "long.  [default: none]",
+)
+@click.option(
     "--seed", type=int, callback=options.seed, help="Of the first weights and of everything drawn.  [default: 1]"
 )
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda", "mps"]), help="Where to compute.  [default: auto]")
 @click.option(
     "--resume", type=click.Path(path_type=Path), metavar="RUN", help="Go on with a run, which has its own settings."
 )
+@click.option(
+    "--init",
+    type=click.Path(path_type=Path),
+    metavar="RUN",
+    help="Start from a run's weights, with its tokenizer and networks; `pretrained` is the one that ships with this "
+    "program.",
+)
+@click.option(
+    "--minutes", type=float, help="Shorten the schedule so that training takes about as long.  [default: all of it]"
+)
+@options.reading
 @options.own_code
 @click.option("--evaluate/--no-evaluate", "evaluated", default=True, help="Measure the finished run.")
 @click.pass_context
@@ -96,6 +113,7 @@ def command(
     \b
     seqgan-music train midi_data/
     seqgan-music train midi_data/ -O tonality=0.5 -O melodicity=0.5 --lambda 0.6
+    seqgan-music train my_midi/ --init pretrained --minutes 5
     seqgan-music train --resume runs/latest
     """
     if resume is not None:
@@ -111,7 +129,7 @@ def command(
     elif source is None:
         raise UsageError("name a folder of MIDI, such as: seqgan-music train midi_data/")
     else:
-        experiment = _created(source, device=device, **choices)
+        experiment = _created(source, device=device, own_code=own_code, evaluated=evaluated, **choices)
     _train(experiment)
     from seqgan_music.run import Run
 
@@ -138,23 +156,42 @@ def _created(
     objectives: tuple[str, ...],
     lambda_: float | None,
     out: Path | None,
+    transpose: str | None,
     seed: int | None,
     device: str | None,
+    init: Path | None,
+    minutes: float | None,
+    own_code: bool,
+    evaluated: bool,
+    **reading: Any,
 ) -> Any:
-    layers = [config.preset(preset), config.read_config(config_file) if config_file else {}]
+    base = config.preset(preset)
+    own = config.read_config(config_file) if config_file else {}
     single = config.merge(*[config.parse_assignment(text) for text in assignments])
     weights = dict(map(parse_objective, objectives))
     # Slow imports come after what can be refused without them.
-    from seqgan_music import corpus
-    from seqgan_music.experiment import Experiment, new_directory, point_latest_at, read_facts, resolve, shortcuts
+    from seqgan_music import corpus, finetuning, timing
+    from seqgan_music.cache import Cache
+    from seqgan_music.experiment import Experiment
+    from seqgan_music.run_directory import new_directory, point_latest_at, read_facts
+    from seqgan_music.run_settings import reading_options, resolve, shortcuts
 
-    settings = config.merge(*layers, shortcuts(algorithm, weights, lambda_, seed=seed, device=device), single)
+    start = finetuning.open_run(init, own_code=own_code) if init else None
+    shorts = shortcuts(algorithm, weights, lambda_, seed=seed, device=device, transpose=transpose)
+    if read := options.reading_settings(**reading):
+        shorts["reading"] = read
+    settings = config.merge(finetuning.lay_under(base, start), own, shorts, single)
     resolved = resolve(settings)
-    found = corpus.read_corpus(source, processes=0)
-    experiment = Experiment.create(found, settings, out or new_directory(resolved["algorithm"]["name"]))
+    cache = Cache.of_user()
+    timer = timing.Timer(minutes, fixed=single.get("algorithm", {}), evaluate=evaluated, cache=cache)
+    with options.progress("reading") as progress:
+        found = corpus.read_corpus(source, processes=0, cache=cache, progress=progress, **reading_options(resolved))
+    directory = out or new_directory(resolved["algorithm"]["name"])
+    experiment = Experiment.create(found, settings, directory, init=start, adjust=timer, cache=cache)
     if out is None:
         point_latest_at(experiment.directory)
-    data, used = experiment.parts.dataset, read_facts(experiment.directory)["corpus"]
+    facts = read_facts(experiment.directory)
+    data, used = experiment.parts.dataset, facts["corpus"]
     click.echo(
         f"{used['pieces']} tunes; {len(used['refused'])} refused, see seqgan-music inspect {options.shown(source)}\n"
         f"windows of {data.length} tokens: {len(data.train)} train, {len(data.validation)} validation, "
@@ -163,7 +200,25 @@ def _created(
     )
     if len(weights) == 1 and next(iter(weights.values())) != 1:
         click.echo("note: weights are relative, so that of a single objective changes nothing; --lambda does", err=True)
+    if start is not None:
+        if used["refused"]:  # for reasons that `inspect`, which knows of no other run, need not have
+            refused = [corpus.Refusal(**refusal) for refusal in used["refused"]]
+            click.echo(f"refused: {corpus.summary(refused)}", err=True)
+        _say_where_it_starts(facts["init"])
+    for line in [*timer.remarks(), *([str(timer.estimate)] if timer.estimate else [])]:
+        click.echo(line, err=True)
     return experiment
+
+
+def _say_where_it_starts(init: dict[str, Any]) -> None:
+    discriminator = "with its discriminator" if init["discriminator"] else "with a new discriminator"
+    click.echo(
+        f"starting from {init['run']} ({init['stage']}), {discriminator}: "
+        f"{init['nll_validation']:.3f} nats a token on the validation tunes",
+        err=True,
+    )
+    if moved := len(init["octaves"]):
+        click.echo(f"{moved} tune{'s' if moved > 1 else ''} moved by octaves into the range of its tokenizer", err=True)
 
 
 def _resumed(directory: Path, device: str | None, own_code: bool) -> Any:
@@ -204,6 +259,8 @@ class Progress:
 
     def show(self, record: Any, warnings: list[str]) -> None:
         """One record."""
+        from seqgan_music.timing import duration
+
         if record.phase != self.phase:
             self.finish()
             self.phase, self.steps, self.began = record.phase, 0, time.monotonic() - record.values["seconds"]
@@ -211,7 +268,7 @@ class Progress:
         left = (time.monotonic() - self.began) / self.steps * (record.of - record.step)
         figures = "  ".join(f"{name} {record.values[name]:.4g}" for name in self.SHOWN if name in record.values)
         limit = "at most " if record.phase == "mle" else ""
-        line = f"{record.phase:<13} {record.step}/{record.of}  {figures}  ({limit}{_duration(left)} left in this phase)"
+        line = f"{record.phase:<13} {record.step}/{record.of}  {figures}  ({limit}{duration(left)} left in this phase)"
         if self.terminal:
             width = shutil.get_terminal_size().columns
             click.echo(f"\r\x1b[K{line[: width - 1]}", nl=False, err=True)
@@ -228,8 +285,3 @@ class Progress:
         """End the line that moves."""
         if self.terminal and self.phase:
             click.echo(err=True)
-
-
-def _duration(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes}:{rest:02}"

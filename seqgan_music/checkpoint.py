@@ -6,19 +6,22 @@ before.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
+from safetensors.torch import save as serialized
 
 from seqgan_music.dataset import PARTS, Dataset, Windows
 from seqgan_music.errors import Failure
+from seqgan_music.files import write_whole
 
 if TYPE_CHECKING:
     from seqgan_music.evaluation import Evaluation
@@ -81,6 +84,15 @@ def exists(directory: Path) -> bool:
     return directory.exists() or directory.with_name(directory.name + ".old").exists()
 
 
+def digest(weights: Mapping[str, torch.Tensor]) -> str:
+    """SHA-256 of weights: their names, kinds, shapes and values, in the order of the names."""
+    sha = hashlib.sha256()
+    for name, tensor in sorted(weights.items()):
+        sha.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        sha.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+    return sha.hexdigest()
+
+
 def write_text(path: Path, text: str) -> None:
     """Write a file in one move.
 
@@ -89,7 +101,7 @@ def write_text(path: Path, text: str) -> None:
     Failure
         It cannot be written; what was there is still there.
     """
-    _in_one_move(path, lambda fresh: fresh.write_text(text, encoding="utf-8"))
+    write_whole(path, text.encode())
 
 
 def write_report(directory: Path, evaluation: Evaluation) -> None:
@@ -111,7 +123,7 @@ def save_dataset(path: Path, dataset: Dataset) -> None:
         "never": list(dataset.never),
     }
     metadata = {"vocabulary": json.dumps(vocabulary)}
-    _in_one_move(path, lambda fresh: save_file(tensors, fresh, metadata=metadata))
+    write_whole(path, serialized(tensors, metadata))
 
 
 def load_dataset(path: Path) -> Dataset:
@@ -135,19 +147,6 @@ def load_dataset(path: Path) -> Dataset:
         raise Failure(f"the run's windows {path} cannot be read: {error}") from error
     vocabulary["never"] = tuple(vocabulary["never"])
     return Dataset(**parts, **vocabulary)
-
-
-def _in_one_move(path: Path, write: Callable[[Path], object]) -> None:
-    """Let `write` make a file beside `path`, and move it there once it is whole."""
-    fresh = path.with_name(path.name + ".new")
-    try:
-        write(fresh)
-        _reach_the_disk(fresh)
-        os.replace(fresh, path)
-    except OSError as error:
-        raise Failure(f"cannot write {path}: {error.strerror}") from error
-    except SafetensorError as error:
-        raise Failure(f"cannot write {path}: {error}") from error
 
 
 def _reach_the_disk(path: Path) -> None:

@@ -3,27 +3,31 @@
 from __future__ import annotations
 
 import hashlib
-import multiprocessing
+import json
 import os
 import random
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TypeVar
 
-from seqgan_music import midi
+import numpy as np
+
+from seqgan_music import melody, midi, midi_events, notes
+from seqgan_music.cache import Cache, digest, source_digest
 from seqgan_music.errors import PieceRefused, UsageError
-from seqgan_music.notes import Piece
+from seqgan_music.melody import Account
+from seqgan_music.midi import Reading
+from seqgan_music.notes import Notes, Part, Piece
+from seqgan_music.processes import Lost, in_processes
 
-SUFFIXES = frozenset({".mid", ".midi"})
+SUFFIXES = frozenset({".mid", ".midi", ".kar"})
 PARTS = ("train", "validation", "test")
 
-_WORTH_A_PROCESS = 200  # files; fewer are read before a second process has started
+_GRACE = 5.0  # seconds beyond the limit that a process may take before it is ended
+_SAVED_TOGETHER = 512  # in the cache
 
-_Item = TypeVar("_Item")
-_Result = TypeVar("_Result")
+Progress = Callable[[int, int], None]
+"""Told how many of how many files are done."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,23 +61,38 @@ class Corpus:
         Paths of the files used, relative to `root`, with ``/`` between folders.
     refusals : tuple of Refusal
         Everything else that was found.
+    accounts : tuple of Account
+        How each piece was had from its file.
     root : str
         The folder, or the folder of the one file.
     digest : str
         SHA-256 over the names and contents of the files used: equal digests are equal corpora.
+    reading : Reading
+        How the files were read.
     """
 
     pieces: tuple[Piece, ...]
     names: tuple[str, ...]
     refusals: tuple[Refusal, ...]
+    accounts: tuple[Account, ...]
     root: str
     digest: str
+    reading: Reading
 
     def __len__(self) -> int:
         return len(self.pieces)
 
 
-def read_corpus(path: str | os.PathLike[str], *, processes: int = 1, duplicates: bool = False) -> Corpus:
+def read_corpus(
+    path: str | os.PathLike[str],
+    *,
+    processes: int = 1,
+    duplicates: bool = False,
+    reading: Reading | None = None,
+    every_part: bool = False,
+    cache: Cache | None = None,
+    progress: Progress | None = None,
+) -> Corpus:
     """Read a folder of MIDI files, and the folders within it, or a single file.
 
     A file that cannot be used never stops the others. Of files with the same notes and metre only the first is used:
@@ -82,44 +101,68 @@ def read_corpus(path: str | os.PathLike[str], *, processes: int = 1, duplicates:
     Parameters
     ----------
     path : path-like
-        A folder or a ``.mid`` or ``.midi`` file. Hidden files are passed over.
+        A folder or a ``.mid``, ``.midi`` or ``.kar`` file. Hidden files are passed over.
     processes : int
         How many processes share the reading of many files; 0 takes one per core. A script that asks for more than one
         needs the usual ``if __name__ == "__main__":``.
     duplicates : bool
         Keep files with the same notes: for what is measured, not trained on.
+    reading : Reading, optional
+        Which notes of a file are its melody, and limits.
+    every_part : bool
+        Keep all parts, drums too, in place of the melody alone.
+    cache : Cache, optional
+        Where files that were read before are found again by their content.
+    progress : callable, optional
+        Told how many of how many files are done.
 
     Raises
     ------
     UsageError
         `path` is missing or no MIDI file, or nothing in it can be used.
     """
-    path = Path(path)
-    if not path.exists():
-        raise UsageError(f"no such file or folder: {path}")
+    path, reading = Path(path), reading or Reading()
+    try:
+        if not path.exists():
+            raise UsageError(f"no such file or folder: {path}")
+    except OSError as error:
+        raise UsageError(f"{path} cannot be read: {error.strerror}") from error
+    refusals: list[Refusal] = []
     if path.is_dir():
-        root, names = path, sorted(_midi_files(path))
+        root, names = path, sorted(_midi_files(path, refusals))
         if not names:
-            raise UsageError(f"no .mid or .midi files in {path}")
+            why = f": {summary(refusals)}" if refusals else ""
+            raise UsageError(f"no {', '.join(sorted(SUFFIXES))} files in {path}{why}")
     elif path.suffix.lower() in SUFFIXES:
         root, names = path.parent, [path.name]
     else:
-        raise UsageError(f"{path} is neither a folder nor a .mid or .midi file")
+        raise UsageError(f"{path} is neither a folder nor a file whose name ends in {', '.join(sorted(SUFFIXES))}")
 
-    pieces: dict[str, Piece] = {}
+    pieces: dict[str, tuple[Piece, Account]] = {}
     contents: dict[str, str] = {}
-    refusals: list[Refusal] = []
-    first_of: dict[object, str] = {}
-    files = [str(root / name) for name in names]
-    for name, (outcome, content) in zip(names, in_processes(_read_one, files, processes), strict=True):
+    first_of: dict[bytes, str] = {}
+    reader = _Reader(reading, every_part)
+    for done, (name, packed, content) in enumerate(_read(root, names, reader, processes, cache), start=1):
+        printed = _printable(name)
+        outcome = _unpacked(packed)
         if isinstance(outcome, PieceRefused):
-            refusals.append(Refusal(_printable(name), outcome.reason, outcome.detail))
-        elif (first := first_of.setdefault(tune(outcome), name)) != name and not duplicates:
-            refusals.append(Refusal(_printable(name), "duplicate", f"same notes as {_printable(first)}"))
+            refusals.append(Refusal(printed, outcome.reason, outcome.detail))
+        elif (first := first_of.setdefault(tune(outcome[0]), printed)) != printed and not duplicates:
+            refusals.append(Refusal(printed, "duplicate", f"same notes as {first}"))
         else:
-            pieces[_printable(name)] = outcome
-            contents[_printable(name)] = content
-    corpus = Corpus(tuple(pieces.values()), tuple(pieces), tuple(refusals), str(root), _digest(contents))
+            pieces[printed] = midi.titled(outcome[0], midi_events.one_line(Path(name).stem)), outcome[1]
+            contents[printed] = content
+        if progress:
+            progress(done, len(names))
+    corpus = Corpus(
+        pieces=tuple(piece for piece, _ in pieces.values()),
+        names=tuple(pieces),
+        refusals=tuple(refusals),
+        accounts=tuple(account for _, account in pieces.values()),
+        root=str(root),
+        digest=_digest(contents),
+        reading=reading,
+    )
     if not pieces:
         raise UsageError(f"nothing in {path} can be used:\n  {summary(corpus.refusals, separator=chr(10) + '  ')}")
     return corpus
@@ -174,12 +217,6 @@ def split(
     return {part: tuple(sorted(order[start:end])) for part, start, end in zip(PARTS, starts, ends, strict=True)}
 
 
-def refusals_by_reason(source: Corpus) -> dict[str, int]:
-    """How many files or tunes were refused for each reason, the most frequent first."""
-    counts = Counter(refusal.reason for refusal in source.refusals)
-    return dict(sorted(counts.items(), key=lambda entry: (-entry[1], entry[0])))
-
-
 def summary(refusals: Iterable[Refusal], separator: str = "; ") -> str:
     """Every reason with how often it was given and one example, the most frequent first."""
     examples: dict[str, list[Refusal]] = {}
@@ -192,10 +229,15 @@ def summary(refusals: Iterable[Refusal], separator: str = "; ") -> str:
     )
 
 
-def _midi_files(root: Path) -> Iterator[str]:
+def _midi_files(root: Path, refusals: list[Refusal]) -> Iterator[str]:
     """Files by suffix, as paths relative to `root`; links to folders are followed once each."""
     visited: set[tuple[int, int]] = set()
-    for folder, subfolders, files in os.walk(root, followlinks=True):
+
+    def refuse(error: OSError) -> None:
+        folder = Path(error.filename).relative_to(root).as_posix()
+        refusals.append(Refusal(_printable(folder), "unreadable", f"a folder: {error.strerror}"))
+
+    for folder, subfolders, files in os.walk(root, onerror=refuse, followlinks=True):
         status = os.stat(folder)
         if (status.st_dev, status.st_ino) in visited:
             subfolders.clear()
@@ -207,15 +249,106 @@ def _midi_files(root: Path) -> Iterator[str]:
                 yield (Path(folder) / name).relative_to(root).as_posix()
 
 
-def _read_one(file: str) -> tuple[Piece | PieceRefused, str]:
-    """A file's piece and the SHA-256 of its content."""
+@dataclass(frozen=True, slots=True)
+class _Reader:
+    """Reads a file; what is read goes from process to process and into the cache as bytes."""
+
+    reading: Reading
+    every_part: bool
+
+    def digest(self) -> bytes:
+        """Of all that the reading of a file depends on but its content."""
+        options = json.dumps([asdict(self.reading), self.every_part])
+        return digest(source_digest((midi_events, melody, midi, notes)), options)
+
+    def __call__(self, file: str) -> tuple[bytes, str]:
+        """The file's piece or refusal, packed, and the SHA-256 of its content, empty if that does not decide it."""
+        sha = ""
+        try:
+            content = midi.content_of(file, self.reading)
+            sha = hashlib.sha256(content).hexdigest()
+            piece, account = midi.interpret(content, self.reading, every_part=self.every_part)
+        except PieceRefused as refusal:
+            return _packed_refusal(refusal), "" if refusal.reason == midi_events.TOO_SLOW else sha
+        about = {
+            "resolution": piece.resolution,
+            "tempo": piece.tempo,
+            "metre": piece.metre,
+            "title": piece.title,
+            "key": piece.key,
+            "parts": [(part.program, part.drums, part.name) for part in piece.parts],
+            "account": (account.chosen, account.why, account.left_out),
+        }
+        return json.dumps(about).encode() + b"\n" + piece.notes.tobytes(), sha
+
+
+def _packed_refusal(refusal: PieceRefused) -> bytes:
+    return json.dumps({"refused": (refusal.reason, refusal.detail)}).encode() + b"\n"
+
+
+def _unpacked(packed: bytes) -> tuple[Piece, Account] | PieceRefused:
+    head, _, table = packed.partition(b"\n")
+    about = json.loads(head)
+    if "refused" in about:
+        return PieceRefused(*about["refused"])
+    chosen, why, left_out = about.pop("account")
+    about["metre"] = tuple(about["metre"])
+    about["parts"] = tuple(Part(*part) for part in about["parts"])
+    piece = Piece(Notes.from_table(np.frombuffer(table, dtype=np.int32)), **about)
+    return piece, Account(chosen, why, tuple(left_out))
+
+
+def _read(
+    root: Path, names: Sequence[str], reader: _Reader, processes: int, cache: Cache | None
+) -> Iterator[tuple[str, bytes, str]]:
+    """Every file's name, packed outcome and SHA-256, in their order; from the cache where it has them."""
+    keys = _keys(root, names, reader) if cache else {}
+    missing = [name for name in names if cache is None or name not in keys or cache.get(keys[name][0]) is None]
+    results = in_processes(reader, [str(root / name) for name in missing], processes, seconds=_limit(reader))
+    fresh = dict.fromkeys(missing)
+    unsaved: dict[bytes, bytes] = {}
     try:
-        piece = midi.read(file)
-        return piece, hashlib.sha256(Path(file).read_bytes()).hexdigest()
-    except PieceRefused as refusal:
-        return refusal, ""
-    except OSError as error:
-        return PieceRefused("unreadable", error.strerror or str(error)), ""
+        for name in names:
+            if name not in fresh:
+                assert cache is not None
+                key, sha = keys[name]
+                if packed := cache.get(key):
+                    yield name, packed, sha
+                    continue
+                result: tuple[bytes, str] | Lost = reader(str(root / name))  # someone emptied the cache meanwhile
+            else:
+                result = next(results)
+            if isinstance(result, Lost):
+                result = _packed_refusal(PieceRefused("cannot be read", f"reading it {result.why}")), ""
+            packed, sha = result
+            if cache and name in keys and sha == keys[name][1]:
+                unsaved[keys[name][0]] = packed
+                if len(unsaved) >= _SAVED_TOGETHER:
+                    cache.put(unsaved)
+                    unsaved.clear()
+            yield name, packed, sha
+    finally:
+        results.close()
+        if cache:
+            cache.put(unsaved)
+
+
+def _limit(reader: _Reader) -> float:
+    """Seconds after which a process is ended that should have given the file up itself."""
+    return reader.reading.max_seconds + _GRACE
+
+
+def _keys(root: Path, names: Sequence[str], reader: _Reader) -> dict[str, tuple[bytes, str]]:
+    """Key in the cache and SHA-256 of every file that can be read."""
+    prefix = reader.digest()
+    keys = {}
+    for name in names:
+        try:
+            sha = hashlib.sha256(midi.content_of(root / name, reader.reading)).hexdigest()
+        except PieceRefused:
+            continue
+        keys[name] = digest(prefix, sha), sha
+    return keys
 
 
 def _digest(contents: dict[str, str]) -> str:
@@ -225,24 +358,11 @@ def _digest(contents: dict[str, str]) -> str:
     return total.hexdigest()
 
 
-def tune(piece: Piece) -> object:
+def tune(piece: Piece) -> bytes:
     """Equal for pieces with the same notes and metre."""
-    return piece.notes.tobytes(), piece.resolution, piece.metre
+    return digest(piece.notes.tobytes(), f"{piece.resolution} {piece.metre}")
 
 
 def _printable(name: str) -> str:
     """A path whose bytes are not UTF-8 could be neither printed nor saved."""
     return name.encode("utf-8", "backslashreplace").decode("utf-8")
-
-
-def in_processes(function: Callable[[_Item], _Result], items: Sequence[_Item], processes: int) -> Iterator[_Result]:
-    """Results in the order of the items, from several processes where it pays."""
-    if processes < 0:
-        raise UsageError(f"processes is {processes}; it is 0 for one per core, or a number of processes")
-    count = min(processes or os.cpu_count() or 1, len(items) // _WORTH_A_PROCESS + 1)
-    if count == 1:
-        yield from map(function, items)
-        return
-    # A fork of a process in which torch has started threads may lock up, so workers start anew.
-    with ProcessPoolExecutor(count, mp_context=multiprocessing.get_context("spawn")) as pool:
-        yield from pool.map(function, items, chunksize=16)

@@ -1,21 +1,25 @@
 """From pieces to windows of token ids on a device: the first of the two bridges between music and tensors.
 
-Pieces are split, never windows: all windows of a tune are in one part. Training windows start at every bar line;
-validation and test windows do not overlap.
+Pieces are split, never windows: all windows of a tune are in one part, in whatever keys it is taken. Training windows
+start at every bar line; validation and test windows do not overlap.
 """
 
 from __future__ import annotations
 
 import hashlib
+import json
+import sys
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import astuple, dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from seqgan_music import transposition
+from seqgan_music.cache import Cache, digest, source_digest
 from seqgan_music.corpus import PARTS as PARTS
 from seqgan_music.corpus import Refusal
 from seqgan_music.errors import PieceRefused, UsageError
@@ -110,28 +114,173 @@ class Dataset:
         return sha.hexdigest()
 
 
+_TOKENIZERS = "seqgan_music.tokenizers"
+_SAID, _REFUSED = b"+", b"-"  # first byte of what the cache holds of a piece
+
+Encoded = dict[int, list[list[int]]]
+"""By number of a piece: its token ids, once for every key in which it is taken."""
+
+
 def encode(
-    pieces: Sequence[Piece], names: Sequence[str], tokenizer: Tokenizer
-) -> tuple[dict[int, list[int]], list[Refusal]]:
-    """Token ids of every piece the tokenizer can say, by the piece's number, and a reason for every other."""
-    encoded: dict[int, list[int]] = {}
+    pieces: Sequence[Piece],
+    names: Sequence[str],
+    tokenizer: Tokenizer,
+    shifts: Iterable[int] = (0,),
+    *,
+    cache: Cache | None = None,
+) -> tuple[Encoded, list[Refusal]]:
+    """Token ids of every piece the tokenizer can say, and a reason for every other.
+
+    Parameters
+    ----------
+    pieces : sequence of Piece
+    names : sequence of str
+        Of the pieces.
+    tokenizer : Tokenizer
+    shifts : iterable of int
+        Semitones by which each piece is taken, see `seqgan_music.transposition.shifts`; those with which the tokenizer
+        cannot say it are left out.
+    cache : Cache, optional
+        Where what the tokenizer said before is found again.
+    """
+    say = _Tokens(tokenizer, cache)
+    shifts = sorted(shifts, key=abs)  # a piece that nothing helps is refused as it is
+    encoded: Encoded = {}
     refusals = []
     for number, (piece, name) in enumerate(zip(pieces, names, strict=True)):
-        try:
-            encoded[number] = tokenizer.encode(piece)
-        except PieceRefused as refused:
-            refusals.append(Refusal(name, refused.reason, refused.detail))
+        said = {}
+        refused: list[PieceRefused] = []
+        for shift in shifts:
+            try:
+                said[shift] = say(piece, shift)
+            except PieceRefused as why:
+                refused.append(why)
+        if said:
+            encoded[number] = [said[shift] for shift in sorted(said)]
+        else:
+            refusals.append(Refusal(name, refused[0].reason, refused[0].detail))
+    say.save()
     return encoded, refusals
 
 
+class _Tokens:
+    """A tokenizer's `encode`, and a memory of what it said."""
+
+    def __init__(self, tokenizer: Tokenizer, cache: Cache | None) -> None:
+        ours = type(tokenizer).__module__.startswith(_TOKENIZERS)  # the code of others may depend on anything
+        self.tokenizer, self.cache = tokenizer, cache if ours else None
+        self.fresh: dict[bytes, bytes] = {}
+        self.prefix = b""
+        if self.cache:
+            code = [module for name, module in sorted(sys.modules.items()) if name.startswith(_TOKENIZERS)]
+            name = type(tokenizer).__qualname__
+            self.prefix = digest(source_digest([*code, transposition]), name, json.dumps(tokenizer.to_dict()))
+
+    def __call__(self, piece: Piece, shift: int) -> list[int]:
+        if self.cache is None:
+            return self.tokenizer.encode(transposition.transposed(piece, shift))
+        rest = (piece.resolution, piece.tempo, piece.metre, shift, [astuple(part) for part in piece.parts])
+        key = digest(self.prefix, piece.notes.tobytes(), json.dumps(rest))
+        packed = self.cache.get(key)
+        if packed is None:
+            try:
+                ids = self.tokenizer.encode(transposition.transposed(piece, shift))
+                if type(ids) is not list:  # it says more than its ids
+                    return ids
+                packed = _SAID + np.array(ids, "<i4").tobytes()
+            except PieceRefused as refused:
+                packed = _REFUSED + json.dumps([refused.reason, refused.detail]).encode()
+            self.fresh[key] = packed
+        if packed.startswith(_REFUSED):
+            raise PieceRefused(*json.loads(packed[1:]))
+        said: list[int] = np.frombuffer(packed, "<i4", offset=1).tolist()
+        return said
+
+    def save(self) -> None:
+        """Keep what was said for the first time."""
+        if self.cache:
+            self.cache.put(self.fresh)
+
+
+def drop_copies(encoded: Encoded, names: Sequence[str]) -> list[Refusal]:
+    """Take out every piece that says what an earlier one says in one of its keys.
+
+    Files with the same notes are one tune for the corpus already; once pieces are transposed, so are those with the
+    same tune in two keys, which could else be trained on and tested with.
+
+    Parameters
+    ----------
+    encoded : dict of int to lists of int
+        From `encode`; changed.
+    names : sequence of str
+        Of the pieces.
+    """
+    first: dict[bytes, int] = {}
+    refusals = []
+    for number, ways in list(encoded.items()):
+        digests = [hashlib.sha256(np.asarray(ids, dtype=np.int32).tobytes()).digest() for ids in ways]
+        same = next((first[digest] for digest in digests if digest in first), None)
+        if same is None:
+            first.update(dict.fromkeys(digests, number))
+        else:
+            del encoded[number]
+            refusals.append(Refusal(names[number], "duplicate", f"same notes as {names[same]}, in another key"))
+    return refusals
+
+
+def cut(
+    encoded: Mapping[int, Sequence[Sequence[int]]],
+    numbers: Sequence[int],
+    tokenizer: Tokenizer,
+    length: int,
+    *,
+    every_bar: bool = False,
+) -> Windows:
+    """Windows of some encoded pieces.
+
+    A piece that is taken in several keys comes round once for each, in another key than its neighbours: the first rows
+    hold many pieces and all keys, as a small set of samples does.
+
+    Parameters
+    ----------
+    encoded : mapping of int to sequences of int
+        From `encode`.
+    numbers : sequence of int
+        Of one piece at least.
+    tokenizer : Tokenizer
+    length : int
+        T, the tokens of a window.
+    every_bar : bool
+        A window from every bar line; otherwise without overlap.
+    """
+    rounds = max(len(encoded[number]) for number in numbers)
+    order = [
+        (number, encoded[number][(place + turn) % len(encoded[number])])
+        for turn in range(rounds)
+        for place, number in enumerate(numbers)
+        if turn < len(encoded[number])
+    ]
+    windows = [tokenizer.windows(ids, length, every_bar=every_bar) for _, ids in order]
+    counts = [len(one) for one in windows]
+    return Windows(
+        torch.from_numpy(np.concatenate(windows).astype(_smallest_integer(tokenizer.vocab_size))),
+        torch.tensor(np.repeat([ids[0] for _, ids in order], counts)),
+        torch.tensor(np.repeat([number for number, _ in order], counts)),
+    )
+
+
 def build(
-    encoded: Mapping[int, Sequence[int]], split: Mapping[str, Sequence[int]], tokenizer: Tokenizer, *, length: int = 64
+    encoded: Mapping[int, Sequence[Sequence[int]]],
+    split: Mapping[str, Sequence[int]],
+    tokenizer: Tokenizer,
+    *,
+    length: int = 64,
 ) -> Dataset:
     """Cut encoded pieces into windows.
 
     Parameters
     ----------
-    encoded : mapping of int to sequence of int
+    encoded : mapping of int to sequences of int
         From `encode`.
     split : mapping of str to sequence of int
         Numbers of the pieces of each part; those that are not encoded are left out.
@@ -149,15 +298,9 @@ def build(
     parts = {}
     for part in PARTS:
         numbers = [number for number in split[part] if number in encoded]
-        cut = [tokenizer.windows(encoded[number], length, every_bar=part == "train") for number in numbers]
-        if not cut:
+        if not numbers:
             raise UsageError(f"no piece is left for the {part} part; a corpus needs at least three usable pieces")
-        counts = [len(windows) for windows in cut]
-        parts[part] = Windows(
-            torch.from_numpy(np.concatenate(cut).astype(_smallest_integer(tokenizer.vocab_size))),
-            torch.tensor(np.repeat([encoded[number][0] for number in numbers], counts)),
-            torch.tensor(np.repeat(numbers, counts)),
-        )
+        parts[part] = cut(encoded, numbers, tokenizer, length, every_bar=part == "train")
     never = (tokenizer.pad_id, *tokenizer.start_ids.values())
     return Dataset(
         **parts, vocab_size=tokenizer.vocab_size, end_id=tokenizer.end_id, pad_id=tokenizer.pad_id, never=never
@@ -183,8 +326,8 @@ def describe(source: Corpus, *, length: int = 64, steps_per_quarter: int = 4) ->
     return {
         "tunes": len(used),
         "notes": len(pitches),
-        "tokens": sum(len(ids) - 2 for ids in encoded.values()),
-        "windows": sum(len(tokenizer.windows(ids, length, every_bar=True)) for ids in encoded.values()),
+        "tokens": sum(len(ids) - 2 for (ids,) in encoded.values()),
+        "windows": sum(len(tokenizer.windows(ids, length, every_bar=True)) for (ids,) in encoded.values()),
         "pitch_range": [min(pitches), max(pitches)] if pitches else [0, 0],
         "metres": dict(Counter("{}/{}".format(*piece.metre) for piece in used).most_common()),
         "off_grid": sum(tokenizer.off_grid(piece) for piece in used),

@@ -223,8 +223,8 @@ class Melodies:
         Numerator and denominator of each melody's time signature.
     steps : Tensor (B, S), int64
         MIDI number that sounds in each grid step, or `REST`, `HELD` or `OUTSIDE`.
-    steps_per_quarter : int
-        Grid steps in a quarter note.
+    steps_per_quarter : float
+        Grid steps in a quarter note; a whole number but for tokens of other steps than a quarter note's parts.
     """
 
     pitch: Tensor
@@ -234,7 +234,7 @@ class Melodies:
     length: Tensor
     metre: Tensor
     steps: Tensor
-    steps_per_quarter: int
+    steps_per_quarter: float
 
     def __len__(self) -> int:
         return self.pitch.shape[0]

@@ -3,20 +3,41 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
-from seqgan_music import checkpoint, experiment, sampling
-from seqgan_music.errors import Failure, UsageError
+from seqgan_music import (
+    building,
+    checkpoint,
+    midi,
+    registry,
+    run_directory,
+    run_settings,
+    sampling,
+    transposition,
+)
+from seqgan_music.corpus import Corpus, read_corpus
+from seqgan_music.errors import Failure, PieceRefused, UsageError
+from seqgan_music.losses import DISCRIMINATOR_LOSSES, BinaryCrossEntropy
+from seqgan_music.modes import evaluating
+from seqgan_music.notes import Part, Piece
+from seqgan_music.tokenizers.pitch import TEMPO
 
 if TYPE_CHECKING:
     from seqgan_music.evaluation import Evaluation
-    from seqgan_music.notes import Piece
 
 STAGES = ("mle", "adversarial", "best")
+SLOWEST, FASTEST = 4, 1000  # tempos in quarter notes a minute; MIDI has none below 3.58
+CANDIDATES_AT_ONCE = 1024
+REMEDIES = {
+    "metre outside the vocabulary": "; this run knows {metres}: train one on tunes in that metre, or rebar the melody",
+    "pitch outside the vocabulary": "; transpose the melody into it",
+}  # for a melody to continue, by the reason it is refused for
 
 
 class Run:
@@ -49,8 +70,8 @@ class Run:
 
     def __init__(self, directory: str | Path, *, own_code: bool = False) -> None:
         self.directory, self.own_code = Path(directory), own_code
-        self.settings, self.tokenizer, self.dataset = experiment.open_directory(self.directory, own_code=own_code)
-        self.facts = experiment.read_facts(self.directory)
+        self.settings, self.tokenizer, self.dataset = run_directory.open_directory(self.directory, own_code=own_code)
+        self.facts = run_directory.read_facts(self.directory)
 
     @property
     def stages(self) -> list[str]:
@@ -59,7 +80,7 @@ class Run:
         "mle" is there once pre-training has ended, "adversarial" (the newest weights) and "best" (those of the round
         whose samples were closest to real music on the validation part) from the first round on.
         """
-        saved = self.directory / experiment.CHECKPOINTS
+        saved = self.directory / run_directory.CHECKPOINTS
         found = {stage for stage in STAGES if checkpoint.exists(saved / stage)}
         if self._unfinished_phase() == "adversarial":
             found.add("adversarial")
@@ -73,23 +94,35 @@ class Run:
         UsageError
             No such stage in this run.
         """
-        stages = self.stages
-        if not stages:
-            raise UsageError(f"{self.directory} has no trained generator yet; go on with --resume {self.directory}")
-        stage = stage or stages[-1]
-        if stage not in stages:
-            raise UsageError(f"{self.directory} has no stage {stage!r}; it has: {', '.join(stages)}")
-        saved = self.directory / experiment.CHECKPOINTS
-        if checkpoint.exists(saved / stage):
-            weights = checkpoint.load(saved / stage)["generator"]
-        else:
-            weights = checkpoint.load(saved / "last")["parts"]["generator"]
-        generator = experiment.build_generator(self.settings, self.dataset, own_code=self.own_code)
-        try:
-            generator.load_state_dict(weights)
-        except RuntimeError as error:
-            raise Failure(f"the weights of {self.directory} do not fit its {experiment.CONFIG}: {error}") from error
-        return generator.to(experiment.choose_device(device)).eval()
+        stage = self._stage(stage)
+        weights = run_directory.stage_weights(self.directory, stage)["generator"]
+        generator = building.build_generator(self.settings, self.dataset, own_code=self.own_code)
+        return self._loaded(generator, weights, device)
+
+    def discriminator(self, stage: str | None = None, device: str = "auto") -> Any:
+        """The discriminator of a stage, which is to be one whose score is the logit of being real.
+
+        Beside the stage "mle" it is the one that was pre-trained on that generator's samples.
+
+        Raises
+        ------
+        UsageError
+            No such stage, no discriminator in it, or one trained by a loss that makes its score something else.
+        """
+        stage = self._stage(stage)
+        weights = run_directory.stage_weights(self.directory, stage).get("discriminator")
+        if weights is None:
+            why = "; it was exported without --with-discriminator" if "exported" in self.facts else ""
+            raise UsageError(f"{self.directory} has no trained discriminator at stage {stage!r}{why}")
+        name = self.settings["loss"]["name"]
+        loss = registry.resolve(DISCRIMINATOR_LOSSES, "loss", name, own_code=self.own_code)
+        if not (isinstance(loss, type) and issubclass(loss, BinaryCrossEntropy)):
+            raise UsageError(
+                f"the discriminator of {self.directory} was trained by loss {name!r}, whose score is no logit of a "
+                "probability, so it gives no odds; that of a run with loss 'bce' does"
+            )
+        discriminator = building.build_discriminator(self.settings, self.dataset, own_code=self.own_code)
+        return self._loaded(discriminator, weights, device)
 
     def sample(
         self,
@@ -102,43 +135,90 @@ class Run:
         top_p: float = 1.0,
         metre: tuple[int, int] | None = None,
         bars: int | None = None,
+        prefix: Sequence[int] | None = None,
+        best_of: int = 1,
         device: str = "auto",
     ) -> tuple[Tensor, Tensor]:
-        """Draw token ids (n, T) and their start tokens (n,), both in main memory; see `generate`."""
+        """Draw token ids (n, T) and their start tokens (n,), both in main memory.
+
+        `prefix` is START and the tokens every row begins with, without END; for the others see `generate`.
+        """
         if n < 1:
             raise UsageError(f"the number of pieces must be at least 1, not {n!r}")
+        if best_of < 1:
+            raise UsageError(f"best-of must be at least 1, not {best_of!r}")
+        if best_of > 1 and (bars is not None or prefix is not None):
+            raise UsageError(
+                f"best-of needs melodies of the training length, {self.dataset.length} tokens, for the discriminator "
+                "knows no others: leave out bars and prime, or best-of"
+            )
         generator = self.generator(stage, device)
+        discriminator = self.discriminator(stage, device) if best_of > 1 else None
         where = next(generator.parameters()).device
         rng = torch.Generator(where).manual_seed(seed)
         _, start = self.dataset.train.to(where).random(n, rng)
         if metre is not None:
-            if metre not in self.tokenizer.start_ids:
-                known = ", ".join(f"{a}/{b}" for a, b in self.tokenizer.start_ids)
-                raise UsageError(f"this run knows no metre {metre[0]}/{metre[1]}; it knows: {known}")
-            start = torch.full_like(start, self.tokenizer.start_ids[metre])
-        options: dict[str, Any] = {"temperature": temperature, "top_k": top_k, "top_p": top_p}
+            start = torch.full_like(start, self._start_id(metre))
+        given = None
+        if prefix is not None:
+            if metre is not None and prefix[0] != self._start_id(metre):
+                raise UsageError("the melody to continue has another metre than {}/{}; leave metre out".format(*metre))
+            start = torch.full_like(start, prefix[0])
+            given = torch.tensor(prefix[1:], dtype=torch.int64, device=where).expand(n, -1)
+        length = self.dataset.length + (0 if given is None else given.shape[1])
+        options: dict[str, Any] = {"temperature": temperature, "top_k": top_k, "top_p": top_p, "prefix": given}
         options |= {"end_id": self.dataset.end_id, "pad_id": self.dataset.pad_id}
-        if bars is None:
-            ids = sampling.sample(generator, start, self.dataset.length, rng, **options)
-            return ids.cpu(), start.cpu()
+        if bars is not None:
+            return self._sample_bars(generator, start, bars, rng, options)
+        start = start.repeat_interleave(best_of)  # candidates of one melody share its metre
+        ids = sampling.sample(generator, start, length, rng, **options)
+        if discriminator is not None:
+            with evaluating(discriminator):
+                logits = torch.cat([discriminator(rows) for rows in ids.split(CANDIDATES_AT_ONCE)])
+            uniform = torch.rand(n, generator=rng, device=where)
+            ids = sampling.resample(ids.view(n, best_of, -1), logits.view(n, best_of), uniform)
+            start = start[::best_of]
+        return ids.cpu(), start.cpu()
+
+    def _sample_bars(
+        self, generator: Any, start: Tensor, bars: int, rng: torch.Generator, options: dict[str, Any]
+    ) -> tuple[Tensor, Tensor]:
+        """As `sample`, END held back until the last row has its bars."""
         if bars < 1:
             raise UsageError(f"the number of bars must be at least 1, not {bars!r}")
         lengths = [self.tokenizer.bar_tokens(int(token), bars) for token in start]
         if None in lengths:
             raise UsageError("bars cannot be counted with this tokenizer")
         longest = max(length for length in lengths if length is not None)
+        if options["prefix"] is not None and options["prefix"].shape[1] >= longest:
+            raise UsageError(f"the melody to continue fills {bars} bars already; ask for more bars, or leave them out")
         ids = sampling.sample(generator, start, longest, rng, end_from=longest, **options)
         for row, length in zip(ids, lengths, strict=True):
             row[length:] = self.dataset.pad_id
         return ids.cpu(), start.cpu()
 
-    def generate(self, n: int = 8, **options: Any) -> list[Piece]:
+    def generate(
+        self,
+        n: int = 8,
+        *,
+        prime: Piece | str | Path | None = None,
+        tempo: float | None = None,
+        program: int | str | None = None,
+        **options: Any,
+    ) -> list[Piece]:
         """Write new pieces.
 
         Parameters
         ----------
         n : int
             Number of pieces.
+        prime : Piece, str or Path, optional
+            A melody, or a MIDI file with one, that every piece begins with and goes on from, in its key. Its last note
+            may be held on; silence after it is not part of it.
+        tempo : float, optional
+            Quarter notes in a minute; the prime's, or else 120, if left out.
+        program : int or str, optional
+            General MIDI instrument, 0 to 127 or a name such as ``"violin"``; the prime's, or else 0, if left out.
         stage : "mle", "adversarial" or "best", optional
             Whose weights; the last of `stages`, if left out.
         seed : int
@@ -148,8 +228,11 @@ class Run:
         metre : (int, int), optional
             Metre of all pieces; drawn like those of the corpus if left out.
         bars : int, optional
-            Exact length, whatever the model was trained on; if left out a piece ends by itself, at the latest after T
-            tokens.
+            Exact length, the prime's bars among them, whatever the model was trained on; if left out a piece ends by
+            itself, at the latest after T tokens, or T more than the prime has.
+        best_of : int
+            Draw so many candidates of every piece, all in its metre, and keep one by the discriminator's odds; see
+            `seqgan_music.sampling.resample`. The odds are those of samples at temperature 1 with nothing cut off.
         device : str
             auto, cpu, cuda or mps.
 
@@ -162,36 +245,113 @@ class Run:
         ------
         UsageError
         """
+        changes: dict[str, Any] = {}
+        if tempo is not None:
+            if not SLOWEST <= tempo <= FASTEST:
+                raise UsageError(f"the tempo must lie in {SLOWEST}..{FASTEST} quarter notes a minute, not {tempo!r}")
+            changes["tempo"] = tempo
+        polyphonic = getattr(self.tokenizer, "polyphonic", False)
+        if program is not None:
+            if polyphonic:
+                raise UsageError("this run's tokens say themselves which instruments play; leave program out")
+            changes["parts"] = (Part(midi.program_number(program)),)
+        shift, stretch = 0, 1.0
+        if prime is not None:
+            begin, options["prefix"], shift = self._prime(prime)
+            if getattr(self.tokenizer, "in_seconds", False):
+                stretch = TEMPO / begin.tempo  # so many more ticks in a quarter note leave a step its seconds
+            changes = {"tempo": begin.tempo, "key": begin.key, **changes}
+            if not polyphonic:
+                changes.setdefault("parts", begin.parts[:1])
         ids, start = self.sample(n, **options)
         digits = max(2, len(str(n)))
         pieces = []
         for number, (row, token) in enumerate(zip(ids.tolist(), start.tolist(), strict=True), 1):
-            pieces.append(dataclasses.replace(self.tokenizer.decode([token, *row]), title=f"sample {number:0{digits}}"))
+            piece = self.tokenizer.decode([token, *row])
+            title = f"sample {number:0{digits}}"
+            try:
+                piece = transposition.transposed(piece, -shift)
+            except PieceRefused as refused:
+                raise Failure(
+                    f"{title} cannot be put in the key of the prime: {refused}; take another seed"
+                ) from refused
+            resolution = round(piece.resolution * stretch)
+            pieces.append(dataclasses.replace(piece, title=title, resolution=resolution, **changes))
         return pieces
 
     def evaluate(
-        self, *, samples: int = 1000, seed: int = 0, device: str = "auto", against: str | Path | None = None
+        self,
+        *,
+        samples: int = 1000,
+        seed: int = 0,
+        device: str = "auto",
+        against: str | Path | None = None,
+        read: Callable[..., Corpus] = read_corpus,
     ) -> Evaluation:
-        """Measure every stage beside its anchors; see `seqgan_music.evaluation`."""
+        """Measure every stage beside its anchors; see `seqgan_music.evaluation.evaluate_run`.
+
+        `against` is read as the run's own corpus was.
+        """
         from seqgan_music.evaluation import evaluate_run
 
-        return evaluate_run(self, samples=samples, seed=seed, device=device, against=against)
+        as_trained = functools.partial(read, **run_settings.reading_options(self.settings, own_code=self.own_code))
+        return evaluate_run(self, samples=samples, seed=seed, device=device, against=against, read=as_trained)
 
     def finish(self, *, evaluate: bool = True, samples: int = 8) -> Evaluation | None:
         """Leave with the run what its training ends with: samples of every stage as MIDI and, if wanted,
         ``report.json``."""
-        from seqgan_music import midi
+        from seqgan_music import formats
 
         for stage in self.stages:
-            midi.write_all(self.generate(samples, stage=stage), self.directory / "samples" / stage)
+            formats.write_all(self.generate(samples, stage=stage), self.directory / "samples" / stage)
         if not evaluate:
             return None
         evaluation = self.evaluate()
         checkpoint.write_report(self.directory, evaluation)
         return evaluation
 
+    def _stage(self, stage: str | None) -> str:
+        """A stage there is; the last, if none is named."""
+        stages = self.stages
+        if not stages:
+            raise UsageError(f"{self.directory} has no trained generator yet; go on with --resume {self.directory}")
+        if stage is not None and stage not in stages:
+            raise UsageError(f"{self.directory} has no stage {stage!r}; it has: {', '.join(stages)}")
+        return stage or stages[-1]
+
+    def _loaded(self, network: Any, weights: dict[str, Tensor], device: str) -> Any:
+        try:
+            network.load_state_dict(weights)
+        except RuntimeError as error:
+            raise Failure(f"the weights of {self.directory} do not fit its {run_directory.CONFIG}: {error}") from error
+        return network.to(building.choose_device(device)).eval()
+
+    def _start_id(self, metre: tuple[int, int]) -> int:
+        if metre not in self.tokenizer.start_ids:
+            raise UsageError("this run knows no metre {}/{}; it knows: {}".format(*metre, self._metres()))
+        return self.tokenizer.start_ids[metre]
+
+    def _metres(self) -> str:
+        return ", ".join(f"{a}/{b}" for a, b in self.tokenizer.start_ids)
+
+    def _prime(self, prime: Piece | str | Path) -> tuple[Piece, list[int], int]:
+        """A melody to continue: itself; START and its tokens, without END; and by how much they are transposed."""
+        name = (prime.title or "the melody") if isinstance(prime, Piece) else str(prime)
+        try:
+            if not isinstance(prime, Piece):
+                every_part = getattr(self.tokenizer, "polyphonic", False)
+                prime, _ = midi.interpret(midi.content_of(prime), every_part=every_part)
+            moved = transposition.apply(prime, self.settings["data"].get("transpose", "none"))
+            ids = self.tokenizer.encode(moved)
+        except PieceRefused as refused:
+            remedy = REMEDIES.get(refused.reason, "").format(metres=self._metres())
+            raise UsageError(f"cannot continue {name}: {refused}{remedy}") from refused
+        pitched = sum(not prime.parts[note.part].drums for note in prime.notes)
+        shift = int(moved.notes.pitch.sum() - prime.notes.pitch.sum()) // max(1, pitched)
+        return prime, ids[:-1] if ids[-1] == self.tokenizer.end_id else ids, shift
+
     def _unfinished_phase(self) -> str | None:
-        last = self.directory / experiment.CHECKPOINTS / "last"
+        last = self.directory / run_directory.CHECKPOINTS / "last"
         if not checkpoint.exists(last):
             return None
         phase: str = checkpoint.load(last)["phase"]

@@ -103,6 +103,7 @@ def sample(
     top_k: int = 0,
     top_p: float = 1.0,
     end_from: int = 0,
+    prefix: Tensor | None = None,
 ) -> Tensor:
     """Draw sequences from a generator, in eval mode and without gradients.
 
@@ -112,7 +113,7 @@ def sample(
     start : Tensor (B,), int64
         Start token of each sequence.
     length : int
-        T.
+        T, with the prefix.
     rng : torch.Generator
         On the generator's device.
     end_id, pad_id : int
@@ -121,6 +122,9 @@ def sample(
         See `narrow`.
     end_from : int
         END is not drawn before this step.
+    prefix : Tensor (B, P), int64, optional
+        First tokens of each sequence, which are read and not drawn. It takes no random number from the steps after it:
+        a sequence whose own beginning is its prefix is drawn again.
 
     Returns
     -------
@@ -130,6 +134,7 @@ def sample(
     check_narrowing(temperature, top_k, top_p)
     uniform = torch.rand(length, len(start), generator=rng, device=start.device)  # (T, B)
     ids = torch.empty(len(start), length, dtype=torch.int64, device=start.device)
+    given = 0 if prefix is None else prefix.shape[1]
     with evaluating(generator):
         for first in range(0, len(start), ROWS_AT_ONCE):
             rows = slice(first, first + ROWS_AT_ONCE)
@@ -138,13 +143,40 @@ def sample(
             ended = torch.zeros_like(token, dtype=torch.bool)
             for t in range(length):
                 logits, state = generator.step(token, state)
-                if t < end_from and end_id >= 0:
-                    logits[:, end_id] = -torch.inf  # before narrowing, which might leave nothing but END
-                logits = narrow(logits, temperature=temperature, top_k=top_k, top_p=top_p)
-                token = torch.where(ended, pad_id, draw(logits, uniform[t, rows]))
+                if prefix is not None and t < given:
+                    token = prefix[rows, t]
+                else:
+                    if t < end_from and end_id >= 0:
+                        logits[:, end_id] = -torch.inf  # before narrowing, which might leave nothing but END
+                    logits = narrow(logits, temperature=temperature, top_k=top_k, top_p=top_p)
+                    token = torch.where(ended, pad_id, draw(logits, uniform[t, rows]))
                 ended |= token == end_id
                 ids[rows, t] = token
     return ids
+
+
+def resample(ids: Tensor, logits: Tensor, uniform: Tensor) -> Tensor:
+    """Keep one of K candidates, with probability proportional to a discriminator's odds D / (1 − D).
+
+    Sampling importance resampling (Rubin 1987, J. Am. Stat. Assoc. 82, 543-546): the odds of a discriminator that is
+    right are the ratio of the data's density to the generator's, so that what is kept comes nearer to the data as K
+    grows. They are as wrong as the discriminator is badly calibrated. Related: discriminator rejection sampling (Azadi
+    et al. 2019, arXiv 1810.06758), MH-GAN (Turner et al. 2019, arXiv 1811.11357).
+
+    Parameters
+    ----------
+    ids : Tensor (B, K, T), int64
+        Candidates, drawn independently from the generator.
+    logits : Tensor (B, K)
+        Logits of D, whose exponentials are its odds.
+    uniform : Tensor (B,)
+        In [0, 1).
+
+    Returns
+    -------
+    Tensor (B, T), int64
+    """
+    return ids[torch.arange(len(ids), device=ids.device), draw(logits, uniform)]
 
 
 def padding_after_end(ids: Tensor, end_id: int) -> Tensor:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 # The networks of these tests are smaller than the cost of sharing them out; for the commands they start, too.
 os.environ["OMP_NUM_THREADS"] = "1"
+os.environ["SEQGAN_MUSIC_CACHE"] = "off"  # the user's own is not for tests
 
 import pytest
 import torch

@@ -212,7 +212,7 @@ def test_accuracy_is_the_share_told_right():
 
 def test_likelihood_training_stops_early_and_keeps_the_best_weights(monkeypatch):
     made = parts()
-    scores = iter([3.0, 2.0, 2.5, 2.2, 9.9])
+    scores = iter([3.5, 3.0, 2.0, 2.5, 2.2, 9.9])  # before the first epoch, and after each
     monkeypatch.setattr(
         "seqgan_music.algorithms.pretraining.negative_log_likelihood", lambda *args, **kwargs: next(scores)
     )
@@ -223,6 +223,18 @@ def test_likelihood_training_stops_early_and_keeps_the_best_weights(monkeypatch)
     assert record.completed
     assert (record.of, record.values["nll_validation"]) == (50, 2.2)
     assert torch.equal(weights_of(made.generator), kept[1])
+
+
+def test_likelihood_training_that_only_makes_it_worse_keeps_the_weights_it_began_with(monkeypatch):
+    made = parts()
+    before = weights_of(made.generator)
+    scores = iter([1.0, 1.5, 1.2])
+    monkeypatch.setattr(
+        "seqgan_music.algorithms.pretraining.negative_log_likelihood", lambda *args, **kwargs: next(scores)
+    )
+    records = list(MaximumLikelihood(made, epochs=50, patience=2, batch_size=64))
+    assert [record.completed for record in records] == [False, True]
+    assert torch.equal(weights_of(made.generator), before)
 
 
 def test_likelihood_training_learns_the_language():

@@ -1,5 +1,6 @@
 """The command line as a person meets it: what it prints, what it leaves behind, and what it says to a mistake."""
 
+import dataclasses
 import json
 import shlex
 import shutil
@@ -13,8 +14,8 @@ import tomli_w
 from click.testing import CliRunner
 from seqgan_music_cli.main import VERBS, main
 
-from seqgan_music import config, experiment, midi, scores
-from seqgan_music.notes import Note, Piece
+from seqgan_music import config, midi, run_directory, scores
+from seqgan_music.notes import Note, Part, Piece
 from seqgan_music.run import Run
 
 COMMAND = [sys.executable, "-m", "seqgan_music"]
@@ -81,6 +82,43 @@ def test_the_algorithm_of_the_command_line_replaces_the_preset_s(few_tunes, tmp_
     assert Run(tmp_path / "run").settings["algorithm"]["name"] == "mle"
 
 
+def test_training_says_how_long_it_takes_and_keeps_to_a_given_time(few_tunes, tiny_toml, tmp_path, monkeypatch):
+    from seqgan_music import timing
+
+    words = ["train", few_tunes, "-c", tiny_toml, "--no-evaluate"]
+    code, _, err = call(*words, "-o", tmp_path / "a")
+    assert code == 0, err
+    assert "about " in err
+    assert ": at most 2 likelihood epochs 0:0" in err
+    costs = timing.Costs({"mle": 3.0, "discriminator": 3.0, "adversarial": 3.0})
+    monkeypatch.setattr(timing, "measure", lambda *_, **__: costs)
+    code, _, err = call(*words, "-o", tmp_path / "b", "--minutes", 0.2, "-s", "algorithm.discriminator_sets=1")
+    assert code == 0, err
+    assert "algorithm.discriminator_sets as set, not fitted to 0.2 minutes" in err
+    assert "about 9 seconds: at most 1 likelihood epoch 0:03, 1 discriminator set 0:03, 1 round 0:03" in err
+    assert [line["phase"] for line in run_directory.read_log(tmp_path / "b")] == ["mle", "discriminator", "adversarial"]
+
+
+def test_a_run_is_exported_and_started_from(tiny_run, few_tunes, tiny_toml, tmp_path):
+    code, out, err = call("export", tiny_run.directory, tmp_path / "small", "--stage", "mle")
+    assert code == 0, err
+    assert out.startswith(f"{tmp_path / 'small'}: 0.0 MB, stage mle, weights ")
+    shutil.copytree(few_tunes, tmp_path / "midi")
+    odd = midi.read(next(iter(sorted(few_tunes.iterdir()))))
+    midi.write(dataclasses.replace(odd, metre=(5, 4)), tmp_path / "midi" / "odd.mid")
+    high = [dataclasses.replace(note, pitch=note.pitch + 24) for note in odd.notes]
+    midi.write(dataclasses.replace(odd, notes=tuple(high)), tmp_path / "midi" / "high.mid")
+    words = ["--init", tmp_path / "small", "-c", tiny_toml, "--no-evaluate", "-s", "algorithm.rounds=1"]
+    code, _, err = call("train", tmp_path / "midi", *words, "-o", tmp_path / "run")
+    assert code == 0, err
+    assert "refused: 1 × metre outside the vocabulary, such as odd.mid (5/4)" in err
+    assert "1 tune moved by octaves into the range of its tokenizer" in err
+    assert "starting from small (mle), with a new discriminator: " in err
+    init = Run(tmp_path / "run").facts["init"]
+    assert init["weights"] == out.split()[-1]
+    assert init["octaves"] == {"high.mid": -2} or init["octaves"] == {"high.mid": -1}
+
+
 def test_generate_writes_files_that_depend_on_the_seed_alone(tiny_run, tmp_path):
     code, out, _ = call("generate", tiny_run.directory, "-n", 3, "-o", tmp_path / "a" / "b", "--seed", 5)
     assert code == 0
@@ -97,10 +135,44 @@ def test_every_option_of_generate_reaches_the_run(tiny_run, tmp_path, monkeypatc
     asked = {}
     monkeypatch.setattr(Run, "generate", lambda self, n, **options: asked.update(n=n, **options) or [])
     words = "-n 2 --seed 3 --temperature 0.5 --top-k 4 --top-p 0.6 --metre 6/8 --bars 7 --stage mle --device cpu"
-    code, _, _ = call("generate", tiny_run.directory, "-o", tmp_path / "out", *words.split())
+    more = "--prime a.mid --tempo 90.5 --program violin --best-of 3"
+    code, _, _ = call("generate", tiny_run.directory, "-o", tmp_path / "out", *words.split(), *more.split())
     assert code == 0
     expected = {"n": 2, "seed": 3, "temperature": 0.5, "top_k": 4, "top_p": 0.6, "metre": (6, 8), "bars": 7}
+    expected |= {"prime": Path("a.mid"), "tempo": 90.5, "program": "violin", "best_of": 3}
     assert asked == expected | {"stage": "mle", "device": "cpu"}
+
+
+def test_generate_writes_what_is_asked_for_and_says_what_was_there_before(tiny_run, few_tunes, tmp_path):
+    words = ["generate", tiny_run.directory, "-o", tmp_path / "out"]
+    code, out, err = call(*words, "-n", 2, "--format", "png, wav", "--soundfont", midi.soundfont())
+    assert code == 0
+    names = ["sample-01.png", "sample-01.wav", "sample-02.png", "sample-02.wav"]
+    assert sorted(file.name for file in (tmp_path / "out").iterdir()) == names
+    assert out == f"2 melodies in {tmp_path / 'out'}\n"
+    assert err.startswith(("sound: FluidSynth with ", "sound: sine waves by pretty_midi, as "))
+    assert len(err.splitlines()) == 1
+    prime = next(file for file in sorted(few_tunes.iterdir()) if midi.read(file).metre == (6, 8))
+    code, out, err = call(*words, "-n", 1, "--prime", prime, "--format", "mid,png", "--program", "flute", "--tempo", 80)
+    assert (code, err) == (0, "")
+    assert out == f"1 melodies in {tmp_path / 'out'}; 3 files there are not of them\n"
+    piece = midi.read(tmp_path / "out" / "sample-01.mid")
+    assert (piece.tempo, piece.parts[0].program) == (pytest.approx(80), 73)
+    begin = midi.read(prime).notes.pitch
+    assert piece.notes.pitch[: len(begin)].tolist() == begin.tolist()
+
+
+def test_without_a_run_generate_takes_the_model_that_ships_with_the_package(tiny_run, tmp_path, monkeypatch):
+    from seqgan_music import pretrained
+
+    monkeypatch.setattr(pretrained, "directory", lambda: tiny_run.directory)
+    code, out, err = call("generate", "-n", 2, "-o", tmp_path / "a")
+    assert (code, out) == (0, f"2 melodies in {tmp_path / 'a'}\n")
+    assert "the small model that ships with seqgan-music" in err
+    assert "seqgan-music train" in err
+    assert len(err.splitlines()) == 1
+    call("generate", tiny_run.directory, "-n", 2, "-o", tmp_path / "b")
+    assert (tmp_path / "a" / "sample-02.mid").read_bytes() == (tmp_path / "b" / "sample-02.mid").read_bytes()
 
 
 def test_evaluate_prints_a_table_or_json_alone_and_keeps_it(own_run):
@@ -127,6 +199,50 @@ def test_evaluate_against_a_folder(own_run, few_tunes):
     assert str(few_tunes) in json.loads(out)["rows"]
 
 
+def song(path):
+    """Two bars of rest, then a sung scale four times, over chords and drums."""
+    sung = [Note(2 * 1920 + 240 * n, 240, 60 + [0, 2, 4, 5, 7, 9, 11, 12][n % 8], part=1) for n in range(32)]
+    chords = [Note(960 * n, 960, pitch) for n in range(12) for pitch in (72, 76, 79)]
+    drums = [Note(480 * n, 120, 36, part=2) for n in range(24)]
+    notes = sorted([*sung, *chords, *drums], key=lambda note: (note.onset, note.pitch, note.part))
+    parts = (Part(0, name="Piano"), Part(52, name="Lead Vocal"), Part(0, drums=True, name="Drums"))
+    midi.write(Piece(notes, title="A song", parts=parts), path)
+    return path
+
+
+def test_inspect_says_which_part_is_the_melody_why_and_what_is_left_out(tmp_path):
+    file = song(tmp_path / "song.mid")
+    code, out, _ = call("inspect", file, "--verbose")
+    assert code == 0
+    assert "song.mid: part 2 'Lead Vocal' (program 52, 32 notes): named as melody\n" in out
+    assert "left out: part 1 'Piano' (program 0, 36 notes)" in out
+    assert "left out: drums (24 notes)" in out
+    assert "left out: 2 bars in which the melody is silent" in out
+    assert "1 tune, 32 notes" in out
+    listed = json.loads(call("inspect", file, "--verbose", "--json", "--track", "piano")[1])["files"]
+    assert listed[0]["why"] == "--track piano, its skyline"
+    assert "36 notes" in listed[0]["part"]
+    code, _, err = call("inspect", file, "--limit", "notes=80")
+    assert code == 2
+    assert "too many notes" in err
+
+
+def test_the_way_files_are_read_is_kept_with_the_run_and_used_again(tmp_path, few_tunes):
+    folder = tmp_path / "midi"
+    shutil.copytree(few_tunes, folder)
+    song(folder / "song.mid")
+    options = ["-s", "generator.hidden=8", "-s", "data.length=16", "--no-evaluate"]
+    quick = ["-a", "mle", "-s", "algorithm.epochs=1", "--run", tmp_path / "run"]
+    code, _, err = call("train", folder, *options, *quick, "--skyline", "--limit", "seconds=9")
+    assert code == 0, err
+    kept = config.read_config(tmp_path / "run" / "config.toml")["reading"]
+    assert (kept["skyline"], kept["max_seconds"], kept["max_notes"]) == (True, 9.0, 50_000)
+    code, _, err = call("evaluate", tmp_path / "run", "--against", folder, "--track", "2")
+    assert code == 2
+    assert "leave out track" in err
+    assert call("evaluate", tmp_path / "run", "-n", 20, "--against", folder)[0] == 0
+
+
 def test_inspect_counts_what_would_be_used_and_names_what_is_refused(few_tunes, tmp_path):
     shutil.copytree(few_tunes, tmp_path / "midi")
     for number in range(7):
@@ -137,7 +253,7 @@ def test_inspect_counts_what_would_be_used_and_names_what_is_refused(few_tunes, 
     assert "metres: 2/4 (" in out
     assert "empty file (7):" in out
     assert "bad 0.mid" in out
-    assert "and 2 more; --json" in out
+    assert "and 2 more; --verbose" in out
     code, out, _ = call("inspect", tmp_path / "midi", "--json", "--length", 16)
     facts = json.loads(out)
     assert code == 0
@@ -167,13 +283,15 @@ def test_corpus_writes_a_collection_and_says_what_was_left_out(tmp_path, monkeyp
     from seqgan_music.errors import PieceRefused
 
     piece = Piece(tuple(Note(240 * n, 240, 60 + n) for n in range(8)), title="Sailor's Hornpipe")
-    monkeypatch.setattr(scores, "corpus_files", lambda name: [name])
+    monkeypatch.setattr(scores, "corpus_sources", lambda name: [name])
     monkeypatch.setattr(
-        scores, "file_pieces", lambda _: [("1", piece), ("2", PieceRefused("not monophonic", "chords"))]
+        scores, "source_pieces", lambda _, corpus: [("1", piece), ("2", PieceRefused("not monophonic", "chords"))]
     )
-    code, out, _ = call("corpus", "ryansMammoth", tmp_path / "new" / "folder", "--processes", 1)
+    code, out, err = call("corpus", "ryansMammoth", tmp_path / "new" / "folder", "--processes", 1)
     assert code == 0
     assert out.startswith(f"1 tunes written to {tmp_path / 'new' / 'folder'}\n1 left out:\n  1 × not monophonic")
+    assert "public domain" in out.splitlines()[-1]
+    assert "ryansMammoth" in err, "the name stands before the progress bar"
     assert [file.name for file in (tmp_path / "new" / "folder").iterdir()] == ["0001-sailors-hornpipe.mid"]
 
 
@@ -182,9 +300,9 @@ MISUSE = {
     "no such option": (["train", "--frobnicate"], "--frobnicate"),
     "no folder": (["train"], "name a folder of MIDI"),
     "missing folder": (["train", "{tmp}/nowhere"], "no such file or folder: {tmp}/nowhere"),
-    "empty folder": (["train", "{tmp}/empty"], "no .mid or .midi files in {tmp}/empty"),
+    "empty folder": (["train", "{tmp}/empty"], "no .kar, .mid, .midi files in {tmp}/empty"),
     "one tune": (["train", "{tmp}/one"], "only 1 usable piece"),
-    "no MIDI": (["train", "{tmp}/tiny.toml"], "neither a folder nor a .mid"),
+    "no MIDI": (["train", "{tmp}/tiny.toml"], "neither a folder nor a file whose name ends in .kar, .mid, .midi"),
     "preset": (["train", "{midi}", "-p", "fast"], "unknown preset 'fast'; there are: default"),
     "config": (["train", "{midi}", "-c", "{tmp}/none.toml"], "none.toml"),
     "objective": (["train", "{midi}", "-O", "tonalty"], "did you mean 'tonality'"),
@@ -217,6 +335,14 @@ MISUSE = {
     "a file in the way": (["train", "{midi}", "-o", "{tmp}/tiny.toml"], "is a file"),
     "resume and a folder": (["train", "{midi}", "--resume", "{run}"], "leave out MIDI_FOLDER"),
     "resume and a setting": (["train", "--resume", "{run}", "--seed", "0", "-s", "a.b=1"], "leave out --set, --seed"),
+    "resume and a start": (["train", "--resume", "{run}", "--init", "{run}"], "leave out --init"),
+    "resume and a time": (["train", "--resume", "{run}", "--minutes", "3"], "leave out --minutes"),
+    "no time": (["train", "{midi}", "--minutes", "0"], "minutes must be above 0"),
+    "start from no run": (["train", "{midi}", "--init", "{midi}"], "is not a run"),
+    "another vocabulary": (["train", "{midi}", "--init", "{run}", "-s", "tokenizer.low=1"], "tokenizer.low=1"),
+    "another size": (["train", "{midi}", "--init", "{run}", "-s", "generator.hidden=8"], "generator.hidden=8"),
+    "export of no run": (["export", "{midi}", "{tmp}/new"], "is not a run"),
+    "export into a run": (["export", "{run}", "{run}"], "is in use"),
     "resume of no run": (["train", "--resume", "{midi}"], "is not a run"),
     "generate of no run": (["generate", "{midi}"], "is not a run"),
     "metre": (["generate", "{run}", "--metre", "six"], "'six' is not a metre; write it as 6/8"),
@@ -224,6 +350,15 @@ MISUSE = {
     "unknown metre": (["generate", "{run}", "--metre", "7/8"], "knows no metre 7/8"),
     "stage": (["generate", "{run}", "--stage", "worst"], "worst"),
     "bars": (["generate", "{run}", "--bars", "0"], "number of bars"),
+    "format": (["generate", "{run}", "--format", "mid,mp3"], "unknown format 'mp3'; there are: mid, wav, png"),
+    "no format": (["generate", "{run}", "--format", ","], "no format; there are: mid"),
+    "soundfont": (["generate", "{run}", "--format", "wav", "--soundfont", "{tmp}/tiny.toml"], "is not a soundfont"),
+    "soundfont for MIDI": (["generate", "{run}", "--soundfont", "{tmp}/tiny.toml"], "ask for it with --format wav"),
+    "no prime": (["generate", "{run}", "--prime", "{tmp}/none.mid"], "cannot continue {tmp}/none.mid: not a file"),
+    "tempo": (["generate", "{run}", "--tempo", "nan"], "tempo must lie in 4..1000"),
+    "instrument": (["generate", "{run}", "--program", "vilin"], "did you mean 'violin'"),
+    "best of none": (["generate", "{run}", "--best-of", "0"], "best-of must be at least 1"),
+    "best of bars": (["generate", "{run}", "--best-of", "2", "--bars", "3"], "leave out bars and prime"),
     "seed": (["generate", "{run}", "--seed", "99999999999999999999"], "seed"),
     "negative seed": (["evaluate", "{run}", "--seed", "-1"], "seed"),
     "samples": (["evaluate", "{run}", "-n", "1"], "samples"),
@@ -233,6 +368,7 @@ MISUSE = {
     "length": (["inspect", "{midi}", "--length", "0"], "length"),
     "grid": (["inspect", "{midi}", "--steps-per-quarter", "0"], "steps_per_quarter"),
     "corpus": (["corpus", "nottingham", "{tmp}/out"], "unknown corpus 'nottingham'; there are: ryansMammoth"),
+    "corpus with a condition": (["corpus", "essenFolksong", "{tmp}/out"], "To agree, add --accept-licence"),
 }
 
 
@@ -378,4 +514,4 @@ def test_the_order_of_settings_of_one_section_does_not_matter(few_tunes, tiny_to
     words = ["-s", "algorithm.epochs=1", "-s", "algorithm.name=mle", "--no-evaluate"]
     code, _, err = call("train", few_tunes, "-c", tiny_toml, "--run", tmp_path / "run", *words)
     assert code == 0, err
-    assert [line["of"] for line in experiment.read_log(tmp_path / "run")] == [1]
+    assert [line["of"] for line in run_directory.read_log(tmp_path / "run")] == [1]

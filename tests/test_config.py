@@ -1,6 +1,6 @@
 import pytest
 
-from seqgan_music import config, experiment
+from seqgan_music import config, experiment, run_settings
 from seqgan_music.config import merge, parse_assignment, preset, preset_names, read_config
 from seqgan_music.errors import UsageError
 
@@ -76,13 +76,13 @@ def test_the_presets_of_the_readme_exist():
 @pytest.mark.parametrize("name", preset_names())
 def test_a_preset_resolves_and_names_its_components(name):
     settings = preset(name)
-    resolved = experiment.resolve(settings)
+    resolved = run_settings.resolve(settings)
     for section, options in settings.items():
-        if section in experiment.TABLES:
+        if section in run_settings.TABLES:
             assert "name" in options, "or its options would be taken for another component's"
         for option, value in options.items():
             assert resolved[section][option] == value
-    assert set(resolved) == set(experiment.DEFAULTS)
+    assert set(resolved) == set(run_settings.DEFAULTS)
 
 
 @pytest.mark.parametrize("name", preset_names())

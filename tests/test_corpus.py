@@ -1,16 +1,23 @@
 """Folders of MIDI files, what is refused in them, and how they are split."""
 
+import os
+import shutil
+import sqlite3
 import subprocess
 import sys
 from dataclasses import replace
+from functools import partial
+from pathlib import Path
 
 import pytest
 
-from seqgan_music import corpus, midi, scores
-from seqgan_music.bundled import write_corpus
-from seqgan_music.corpus import read_corpus, refusals_by_reason, split, summary
-from seqgan_music.errors import PieceRefused, UsageError
-from seqgan_music.notes import Note, Piece
+from seqgan_music import corpus, midi, processes
+from seqgan_music.cache import Cache
+from seqgan_music.corpus import read_corpus, split
+from seqgan_music.errors import UsageError
+from seqgan_music.midi import Reading
+from seqgan_music.notes import Note, Part, Piece
+from seqgan_music.processes import Lost
 
 
 def tune(seed, length=8):
@@ -58,7 +65,6 @@ def test_a_bad_file_does_not_stop_the_others(tmp_path):
         ("broken.mid", "not a file"),
         ("worse.mid", "not MIDI"),
     }
-    assert refusals_by_reason(found) == {"empty file": 1, "not MIDI": 1, "not a file": 1}
 
 
 def test_link_loops_end_and_links_are_followed_once(tmp_path):
@@ -112,10 +118,200 @@ def test_processes_do_not_change_what_is_read(tmp_path, monkeypatch):
     folder_of(tmp_path, [f"{n}.mid" for n in range(12)])
     (tmp_path / "bad.mid").write_bytes(b"MThd")
     alone = read_corpus(tmp_path)
-    monkeypatch.setattr(corpus, "_WORTH_A_PROCESS", 4)
+    monkeypatch.setattr(processes, "WORTH_A_PROCESS", 4)
     assert read_corpus(tmp_path, processes=2) == alone
     with pytest.raises(UsageError, match="processes"):
         read_corpus(tmp_path, processes=-1)
+
+
+def test_a_reader_that_is_lost_costs_only_its_file(tmp_path, monkeypatch):
+    folder_of(tmp_path / "midi", ["a.mid", "b.mid", "c.mid"])
+    cache = Cache(tmp_path / "cache")
+
+    def second_is_lost(function, items, processes, *, seconds):
+        yield from (Lost("took more than 15 seconds") if "b.mid" in item else function(item) for item in items)
+
+    monkeypatch.setattr(corpus, "in_processes", second_is_lost)
+    found = read_corpus(tmp_path / "midi", cache=cache)
+    assert found.names == ("a.mid", "c.mid")
+    assert found.refusals == (corpus.Refusal("b.mid", "cannot be read", "reading it took more than 15 seconds"),)
+    monkeypatch.undo()
+    assert read_corpus(tmp_path / "midi", cache=cache).names == ("a.mid", "b.mid", "c.mid")  # it was not kept
+
+
+# What was read before
+
+
+@pytest.fixture
+def cached(tmp_path, monkeypatch):
+    """A folder of several kinds of files, a cache, and the number of files that were interpreted since."""
+    folder = tmp_path / "midi"
+    folder_of(folder, [f"{n}.mid" for n in range(9)])
+    parts = (Part(40), Part(0, True))
+    midi.write(Piece([Note(0, 99, 60), Note(99, 9, 62), Note(0, 7, 38, 80, 1)], parts=parts), folder / "band.mid")
+    (folder / "copy.mid").write_bytes((folder / "2.mid").read_bytes())
+    (folder / "bad.mid").write_bytes(b"MThd")
+    (folder / "empty.mid").write_bytes(b"")
+    (folder / "sub.mid").mkdir()
+    (folder / "link.mid").symlink_to("nowhere")
+
+    class Cached:
+        def __init__(self):
+            self.folder, self.place, self.interpreted = folder, tmp_path / "cache", 0
+
+        def read(self, **options):
+            self.interpreted = 0
+            return read_corpus(folder, cache=Cache(self.place), **options)
+
+    this = Cached()
+    interpret = midi.interpret
+
+    def counted(*arguments, **options):
+        this.interpreted += 1
+        return interpret(*arguments, **options)
+
+    monkeypatch.setattr(midi, "interpret", counted)
+    return this
+
+
+def test_a_second_reading_is_the_same_and_interprets_nothing(cached):
+    plain = read_corpus(cached.folder)
+    first = cached.read()
+    assert cached.interpreted == 13
+    assert cached.read() == first == plain
+    assert cached.interpreted == 0
+    assert len(first) == 10
+    assert [piece.title for piece in first.pieces][-1] == "band"
+    assert [refusal.reason for refusal in first.refusals] == ["cut short", "duplicate", "empty file", "not a file"]
+    assert first.accounts[-1].left_out == ("drums (1 note)",)
+    assert cached.read(duplicates=True) == read_corpus(cached.folder, duplicates=True)
+
+
+def test_only_what_has_changed_is_read_anew(cached):
+    before = cached.read()
+    midi.write(tune(77), cached.folder / "5.mid")
+    after = cached.read()
+    assert cached.interpreted == 1
+    assert after.pieces[5] == tune(77)
+    assert after.digest != before.digest
+    assert (cached.folder / "5.mid").rename(cached.folder / "new.mid")
+    (cached.folder / "band.mid").rename(cached.folder / "zzz.mid")
+    moved = cached.read()
+    assert cached.interpreted == 0
+    assert dict(zip(moved.names, moved.pieces, strict=True))["new.mid"] == tune(77)
+    assert (moved.names[-1], moved.pieces[-1].title) == ("zzz.mid", "zzz")  # the title of the file's name, not kept
+    assert moved == read_corpus(cached.folder)
+
+
+def test_readings_with_other_options_do_not_mix(cached):
+    for options in [
+        {},
+        {"every_part": True},
+        {"reading": Reading(track="1")},
+        {"reading": Reading(max_steps=7)},
+        {"reading": Reading(program=40)},
+        {"reading": Reading(skyline=True)},
+    ]:
+        first = outcome(cached.read, **options)
+        assert cached.interpreted == 13
+        assert outcome(cached.read, **options) == first == outcome(partial(read_corpus, cached.folder), **options)
+
+
+def outcome(read, **options):
+    try:
+        return read(**options)
+    except UsageError as error:
+        return str(error)
+
+
+@pytest.mark.parametrize("damage", ["words", "half", "bits", "no place"])
+def test_a_damaged_or_unwritable_cache_changes_nothing(cached, damage):
+    first = cached.read()
+    path = Cache(cached.place).path
+    content = bytearray(path.read_bytes())
+    if damage == "words":
+        path.write_text("words" * 1000)
+    elif damage == "half":
+        path.write_bytes(content[: len(content) // 2])
+    elif damage == "bits":
+        for at in range(5000, len(content), 97):
+            content[at] ^= 1
+        path.write_bytes(content)
+    else:
+        shutil.rmtree(cached.place)
+        cached.place.write_text("a file")
+    assert cached.read() == first
+    assert cached.interpreted > 0
+
+
+@pytest.mark.parametrize("how", ["rows", "folder"])
+def test_a_cache_may_be_emptied_while_a_folder_is_read(cached, how):
+    first = cached.read()
+
+    def empty(done, total):
+        if done == 3 and how == "folder":
+            shutil.rmtree(cached.place)
+        elif done == 3:
+            with sqlite3.connect(Cache(cached.place).path) as database:
+                database.execute("DELETE FROM entries")
+
+    assert cached.read(progress=empty) == first
+    assert cached.interpreted == (10 if how == "rows" else 0)  # what is open can still be read
+    assert cached.read() == first
+
+
+def test_an_interrupted_reading_keeps_what_was_read(cached):
+    def stop(done, total):
+        assert total == 14
+        if done == 6:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        cached.read(progress=stop)
+    assert cached.interpreted == 6
+    assert cached.read() == read_corpus(cached.folder)
+    assert cached.interpreted == 6 + 13  # the rest but the copy of one; and all, without a cache
+    cached.read()
+    assert cached.interpreted == 0
+
+
+def test_a_file_that_changes_while_it_is_read_is_not_kept_for_what_it_was(cached, monkeypatch):
+    keys = corpus._keys
+
+    def then_changed(*arguments):
+        found = keys(*arguments)
+        midi.write(tune(88), cached.folder / "4.mid")
+        return found
+
+    before = (cached.folder / "4.mid").read_bytes()
+    monkeypatch.setattr(corpus, "_keys", then_changed)
+    assert cached.read().pieces[4] == tune(88)
+    monkeypatch.setattr(corpus, "_keys", keys)
+    (cached.folder / "4.mid").write_bytes(before)
+    assert cached.read().pieces[4] == tune(4)
+
+
+def test_what_took_too_long_is_tried_again(cached):
+    with pytest.raises(UsageError, match="11 × takes too long"):
+        cached.read(reading=Reading(max_seconds=1e-9))
+    with pytest.raises(UsageError, match="11 × takes too long"):
+        cached.read(reading=Reading(max_seconds=1e-9))
+    assert cached.interpreted > 10
+
+
+def test_two_may_read_with_one_cache_at_once(cached):
+    code = """
+import sys
+from pathlib import Path
+from seqgan_music.cache import Cache
+from seqgan_music.corpus import read_corpus
+print(read_corpus(sys.argv[1], cache=Cache(Path(sys.argv[2]))).digest)
+"""
+    command = [sys.executable, "-c", code, cached.folder, cached.place]
+    both = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    assert {reader.communicate(timeout=60)[0].strip() for reader in both} == {read_corpus(cached.folder).digest}
+    cached.read()
+    assert cached.interpreted == 0
 
 
 def test_reading_imports_neither_torch_nor_music21():
@@ -129,10 +325,33 @@ def test_paths_that_cannot_be_meant(tmp_path):
     for path, complaint in [
         (tmp_path / "missing", "no such file or folder: .*missing"),
         (tmp_path / "tune.txt", "neither a folder nor"),
-        (tmp_path / "empty", r"no \.mid or \.midi files in .*empty"),
+        (tmp_path / ("x" * 300), "cannot be read: File name too long"),
+        (f"{tmp_path}/a\0b", "no such file or folder"),
+        (tmp_path / "empty", r"no \.kar, \.mid, \.midi files in .*empty"),
     ]:
         with pytest.raises(UsageError, match=complaint):
             read_corpus(path)
+
+
+def test_a_folder_that_may_not_be_read_is_refused(tmp_path, monkeypatch):
+    folder_of(tmp_path, ["a.mid", "shut/b.mid", "shut/er/c.mid"])
+    scandir = os.scandir
+
+    def forbidden(path):  # the rights of a folder mean nothing to root
+        if Path(path) in shut:
+            raise PermissionError(13, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", forbidden)
+    shut = [tmp_path / "shut"]
+    found = read_corpus(tmp_path)
+    assert found.names == ("a.mid",)
+    assert found.refusals == (corpus.Refusal("shut", "unreadable", "a folder: Permission denied"),)
+    shut = [tmp_path]
+    with pytest.raises(
+        UsageError, match=r"no \.kar, .* files in .*: 1 × unreadable, such as \. \(a folder: Permission"
+    ):
+        read_corpus(tmp_path)
 
 
 def test_nothing_usable_says_why(tmp_path):
@@ -178,31 +397,3 @@ def test_senseless_fractions(fractions):
 def test_too_few_pieces_to_split():
     with pytest.raises(UsageError, match="only 2 usable pieces"):
         split(range(2))
-
-
-# Writing a collection
-
-
-def test_a_collection_is_written_under_safe_names(tmp_path, monkeypatch):
-    outcomes = [
-        replace(tune(1), title="Größe & ../Élan's"),
-        PieceRefused("not monophonic", "has chords"),
-        replace(tune(2), title="", key="A dorian"),
-        replace(tune(1), title="Again"),
-        replace(tune(3), title="亀"),
-        replace(tune(4), title="long " * 40),
-    ]
-    monkeypatch.setattr(scores, "corpus_files", lambda name: list(range(len(outcomes))))
-    monkeypatch.setattr(scores, "file_pieces", lambda number: [(f"file{number}.abc", outcomes[number])])
-    written = write_corpus("any", tmp_path / "new" / "folder")
-    assert written.names[:3] == ("0001-groe-elans.mid", "0003-file2-abc.mid", "0005-untitled.mid")
-    assert all(name.isascii() and len(name) <= 60 for name in written.names)
-    assert [(refusal.path, refusal.reason) for refusal in written.refusals] == [
-        ("file1.abc", "not monophonic"),
-        ("file3.abc", "duplicate"),
-    ]
-    assert summary(written.refusals).startswith("1 × duplicate, such as file3.abc (same notes as file0.abc); 1 × not")
-    again = read_corpus(tmp_path / "new" / "folder")
-    assert again.names == written.names
-    assert again.pieces[0] == outcomes[0]
-    assert again.pieces[1].key == "A dorian"

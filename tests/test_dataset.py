@@ -1,10 +1,13 @@
 import pytest
 import torch
 
-from seqgan_music import dataset
+from seqgan_music import dataset, registry
+from seqgan_music.cache import Cache
 from seqgan_music.corpus import Corpus
 from seqgan_music.errors import UsageError
+from seqgan_music.midi import Reading
 from seqgan_music.notes import Note, Piece
+from seqgan_music.tokenizers import TOKENIZERS
 from seqgan_music.tokenizers.grid import GridTokenizer
 
 SPLIT = {"train": (0, 1, 2, 3), "validation": (4,), "test": (5, 6)}
@@ -99,7 +102,7 @@ def test_the_digest_tells_data_sets_apart(built):
 def test_a_description_counts_what_is_used_and_refused():
     off_grid = Piece(tuple(Note(160 * i, 160, 90) for i in range(30)), metre=(6, 8))
     swung = Piece((Note(30, 90, 52), *tune(0).notes[1:]), metre=(2, 4))
-    corpus = Corpus((*PIECES, off_grid, swung), tuple("abcdefghi"), (), "somewhere", "")
+    corpus = Corpus((*PIECES, off_grid, swung), tuple("abcdefghi"), (), (), "somewhere", "", Reading())
     facts = dataset.describe(corpus, length=16)
     assert facts["tunes"] == 8
     assert facts["notes"] == 8 * 64
@@ -109,3 +112,26 @@ def test_a_description_counts_what_is_used_and_refused():
     assert facts["metres"] == {"2/4": 8}
     assert facts["off_grid"] == 1
     assert facts["refused"] == {"rhythm off the grid": [{"path": "h", "detail": "20 of 30 onsets"}]}
+
+
+@pytest.mark.parametrize("options", [{}, {"name": "note"}, {"name": "pitch"}])
+def test_tokens_from_the_cache_are_the_tokenizers_own(tmp_path, options):
+    tokenizer = registry.resolve(TOKENIZERS, "tokenizer", options.get("name", "grid")).fit(PIECES)
+    names = tuple("abcdefghi"[: len(PIECES)])
+    too_high = Piece((Note(0, 480, 126),), metre=PIECES[0].metre)
+    pieces, names = (*PIECES, too_high), (*names, "too high")
+    plain = dataset.encode(pieces, names, tokenizer, shifts=(0, 2))
+    cache = Cache(tmp_path)
+    first = dataset.encode(pieces, names, tokenizer, shifts=(0, 2), cache=cache)
+
+    class Silent(type(tokenizer)):
+        """Says nothing afresh; its code and options are the same."""
+
+    Silent.__module__, Silent.__qualname__ = type(tokenizer).__module__, type(tokenizer).__qualname__
+    if options.get("name") != "pitch":  # whose tokens know a tempo beside them, so that they are not kept
+        Silent.encode = lambda *_: pytest.fail("not from the cache")
+    again = dataset.encode(pieces, names, Silent.from_dict(tokenizer.to_dict()), shifts=(0, 2), cache=Cache(tmp_path))
+    assert plain == first == again
+    assert plain[1][-1].path == "too high"
+    split = {"train": [0, 1], "validation": [2], "test": [3]}
+    assert dataset.build(first[0], split, tokenizer).digest() == dataset.build(again[0], split, tokenizer).digest()

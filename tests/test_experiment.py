@@ -7,11 +7,12 @@ import numpy as np
 import pytest
 import torch
 
-from seqgan_music import checkpoint, config, corpus, dataset, evaluation, experiment
+from seqgan_music import checkpoint, config, corpus, dataset, evaluation, experiment, run_directory, run_settings
 from seqgan_music.algorithms.record import Record
 from seqgan_music.errors import Failure, UsageError
-from seqgan_music.experiment import Experiment, read_log, warnings_about
+from seqgan_music.experiment import Experiment, warnings_about
 from seqgan_music.run import Run
+from seqgan_music.run_directory import read_log
 
 RECORDS = 6  # of a tiny run: two of each phase
 # Everything that a run can forget: means of two objectives, a roll-out policy that lags behind; dropout is on already.
@@ -41,7 +42,7 @@ def outcome(directory):
         else:
             flat[path] = value.numpy().tobytes() if isinstance(value, torch.Tensor) else value
 
-    saved = directory / experiment.CHECKPOINTS
+    saved = directory / run_directory.CHECKPOINTS
     for stage in sorted(saved.iterdir()):
         collect(checkpoint.load(stage), (stage.name,))
     for number, line in enumerate(read_log(directory)):
@@ -90,7 +91,7 @@ def test_a_run_killed_between_log_and_checkpoint_resumes(k, uninterrupted, creat
         list(create(tmp_path / "run"))
     monkeypatch.undo()
     assert len(read_log(tmp_path / "run")) == k
-    with open(tmp_path / "run" / experiment.LOG, "a", encoding="utf-8") as log:
+    with open(tmp_path / "run" / run_directory.LOG, "a", encoding="utf-8") as log:
         log.write('{"phase": "ml')  # and in the middle of a line
     resumed = Experiment.resume(tmp_path / "run")
     assert resumed.records == k - 1
@@ -99,9 +100,9 @@ def test_a_run_killed_between_log_and_checkpoint_resumes(k, uninterrupted, creat
 
 
 def test_a_run_that_is_finished_has_nothing_to_resume(own_run):
-    log = (own_run / experiment.LOG).read_text("utf-8")
+    log = (own_run / run_directory.LOG).read_text("utf-8")
     assert list(Experiment.resume(own_run)) == []
-    assert (own_run / experiment.LOG).read_text("utf-8") == log
+    assert (own_run / run_directory.LOG).read_text("utf-8") == log
 
 
 def test_the_global_random_numbers_are_not_heard(uninterrupted, create, tmp_path):
@@ -173,6 +174,9 @@ def adversarial(**values):
     [
         (adversarial(d_accuracy=1.0), "tells 100% apart"),
         (adversarial(unique=0.4), "only 40% of the samples are unique"),
+        (adversarial(d_loss=0.02, d_accuracy=0.5), "by heart"),
+        (adversarial(d_loss=0.02, d_accuracy=0.9), None),  # it may be right
+        (adversarial(d_loss=0.5, d_accuracy=0.5), None),  # and that is a perfect generator
         (adversarial(d_accuracy=0.98, unique=0.51), None),
         (Record("discriminator", 1, 2, {"d_accuracy": 1.0}), None),  # at the beginning that is what it should do
         (Record("mle", 1, 2, {}), None),
@@ -188,7 +192,7 @@ def test_words_of_warning(record, says):
 
 def test_a_run_directory_holds_all_that_is_needed_to_repeat_it(uninterrupted, tiny_corpus):
     settings = config.read_config(uninterrupted / "config.toml")
-    assert experiment.resolve(settings) == {"objectives": {}, **settings}
+    assert run_settings.resolve(settings) == {"objectives": {}, **settings}
     assert settings["run"]["seed"] == 1
     assert settings["algorithm"]["clip"] == 5.0, "defaults are written out"
     tokenizer = json.loads((uninterrupted / "tokenizer.json").read_text("utf-8"))
@@ -279,22 +283,22 @@ def test_the_train_function_takes_a_folder_and_says_what_happens(few_tunes, tiny
 
 
 def test_shortcuts_are_settings():
-    assert experiment.shortcuts("mle", seed=3, device="cpu") == {
+    assert run_settings.shortcuts("mle", seed=3, device="cpu") == {
         "algorithm": {"name": "mle"},
         "run": {"seed": 3, "device": "cpu"},
     }
-    assert experiment.shortcuts(objectives={"tonality": 1}) == {"objectives": {"tonality": 1}}
-    assert experiment.shortcuts(objectives={"tonality": 1}, lambda_=0.2)["reward"] == {"lambda": 0.2}
-    assert experiment.shortcuts(lambda_=0.0)["reward"] == {"lambda": 0.0}
-    assert experiment.shortcuts() == {}
+    assert run_settings.shortcuts(objectives={"tonality": 1}) == {"objectives": {"tonality": 1}}
+    assert run_settings.shortcuts(objectives={"tonality": 1}, lambda_=0.2)["reward"] == {"lambda": 0.2}
+    assert run_settings.shortcuts(lambda_=0.0)["reward"] == {"lambda": 0.0}
+    assert run_settings.shortcuts() == {}
 
 
 def test_a_new_directory_is_never_an_old_one(tmp_path, monkeypatch):
     monkeypatch.setattr(experiment.time, "strftime", lambda _: "2020-01-01-000000")
-    first = experiment.new_directory("./my file.py:Mine", tmp_path)
+    first = run_directory.new_directory("./my file.py:Mine", tmp_path)
     assert first == tmp_path / "2020-01-01-000000-Mine"
     first.mkdir()
-    assert experiment.new_directory("./my file.py:Mine", tmp_path) == tmp_path / "2020-01-01-000000-Mine-2"
+    assert run_directory.new_directory("./my file.py:Mine", tmp_path) == tmp_path / "2020-01-01-000000-Mine-2"
 
 
 def test_the_first_weights_and_metrics_are_finite(uninterrupted):
@@ -329,7 +333,7 @@ def test_measuring_closeness_does_not_change_the_training(create, tmp_path, monk
     for name in names:
         made = create(tmp_path / name)
         if name == "without":
-            monkeypatch.setattr(made, "_measure_closeness", lambda: {"distance_validation": 1.0})
+            monkeypatch.setattr(made.closeness, "of_generator", lambda *_: {"distance_validation": 1.0})
         list(made)
     one, other = (checkpoint.load(tmp_path / name / "checkpoints" / "last")["parts"]["generator"] for name in names)
     assert all(torch.equal(one[name], other[name]) for name in one)
@@ -344,9 +348,9 @@ def test_a_state_of_another_kind_of_device_starts_other_random_numbers(create, t
 
 
 def test_objectives_in_a_config_are_steered_by_too():
-    assert experiment.resolve({"objectives": {"tonality": 1.0}})["reward"]["lambda"] == 0.5
-    assert experiment.resolve({"objectives": {"tonality": 1.0}, "reward": {"lambda": 0.9}})["reward"]["lambda"] == 0.9
-    assert experiment.resolve({})["reward"]["lambda"] == 1.0
+    assert run_settings.resolve({"objectives": {"tonality": 1.0}})["reward"]["lambda"] == 0.5
+    assert run_settings.resolve({"objectives": {"tonality": 1.0}, "reward": {"lambda": 0.9}})["reward"]["lambda"] == 0.9
+    assert run_settings.resolve({})["reward"]["lambda"] == 1.0
 
 
 def test_weights_that_do_not_fit_the_config_are_a_failure(create, tmp_path):

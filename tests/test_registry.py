@@ -1,6 +1,6 @@
 import pytest
 
-from seqgan_music import experiment, registry
+from seqgan_music import registry, run_directory, run_settings
 from seqgan_music.errors import UsageError
 from seqgan_music.experiment import Experiment
 from seqgan_music.objectives import OBJECTIVES
@@ -107,9 +107,9 @@ def test_a_value_of_another_kind_is_refused_with_its_option(options):
         check_options(component, options, "thing")
 
 
-@pytest.mark.parametrize("kind", [*experiment.TABLES, "objective"])
+@pytest.mark.parametrize("kind", [*run_settings.TABLES, "objective"])
 def test_every_entry_of_every_table_loads_and_describes_itself(kind):
-    for name, where in {**experiment.TABLES, "objective": OBJECTIVES}[kind].items():
+    for name, where in {**run_settings.TABLES, "objective": OBJECTIVES}[kind].items():
         factory = resolve({name: where}, kind, name)
         assert describe(factory).endswith("."), where
 
@@ -127,19 +127,19 @@ def test_every_entry_of_every_table_loads_and_describes_itself(kind):
 )
 def test_settings_that_no_component_knows_are_refused(settings, says):
     with pytest.raises(UsageError, match=says):
-        experiment.resolve(settings)
+        run_settings.resolve(settings)
 
 
 @pytest.mark.parametrize(("section", "attribute"), [("generator", "Mine"), ("objectives", "Mine")])
 def test_a_run_directory_does_not_get_to_load_code(own_run, own_code, section, attribute):
     file, marker = own_code
-    text = (own_run / experiment.CONFIG).read_text("utf-8")
+    text = (own_run / run_directory.CONFIG).read_text("utf-8")
     name = f"{file}:{attribute}"
     if section == "generator":
         text = text.replace('name = "lstm"', f'name = "{name}"')
     else:
         text = text.replace("[objectives]", f'[objectives]\n"{name}" = 1.0')
-    (own_run / experiment.CONFIG).write_text(text, "utf-8")
+    (own_run / run_directory.CONFIG).write_text(text, "utf-8")
     with pytest.raises(UsageError, match="does not get to load by itself"):
         Experiment.resume(own_run)
     if section == "generator":

@@ -5,8 +5,8 @@ import pytest
 
 from seqgan_music.errors import Failure, UsageError
 from seqgan_music.evaluation import COLUMNS, Evaluation
-from seqgan_music.notes import Note, Piece
-from seqgan_music.report import piano_rolls, table
+from seqgan_music.notes import Note, Notes, Part, Piece
+from seqgan_music.report import COLOURS, piano_rolls, table
 
 SCALE = Piece(tuple(Note(480 * i, 480, 60 + 2 * i) for i in range(8)), title="A scale", metre=(4, 4))
 
@@ -62,6 +62,40 @@ def test_another_melody_is_another_picture(tmp_path):
     piano_rolls([SCALE], tmp_path / "a.png", columns=1)
     piano_rolls([Piece(SCALE.notes[::2], title="A scale")], tmp_path / "b.png", columns=1)
     assert (pixels(tmp_path / "a.png") != pixels(tmp_path / "b.png")).any()
+
+
+def shares(path, colours):
+    """Share of a picture that has each colour."""
+    picture = pixels(path)
+    wanted = [[int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)] for colour in colours]
+    return [(abs(picture - rgb) < 0.02).all(-1).mean() for rgb in wanted]
+
+
+def test_parts_have_colours_and_a_legend(tmp_path):
+    lower = [Note(480 * i, 480, 40 + 2 * i, part=1) for i in range(8)]
+    notes = sorted([*SCALE.notes, *lower], key=lambda note: (note.onset, note.pitch))
+    parts = (Part(40), Part(32, name="_a $bass$"), Part(0, drums=True))
+    piano_rolls([Piece(notes, title="A duet", parts=parts)], tmp_path / "duet.png", columns=1)
+    both = shares(tmp_path / "duet.png", COLOURS)
+    assert all(share > 0.002 for share in both[:2])
+    assert not any(both[2:]), "a part without notes is not in the legend"
+    alone = Piece(SCALE.notes, title="A duet")
+    piano_rolls([alone], tmp_path / "alone.png", columns=1)
+    one = shares(tmp_path / "alone.png", COLOURS)
+    assert one[0] > 0.002
+    assert not any(one[1:])
+    unnamed = (Part(40), Part(32), Part(0, drums=True))
+    piano_rolls([Piece(notes, title="A duet", parts=unnamed)], tmp_path / "unnamed.png", columns=1)
+    assert (pixels(tmp_path / "unnamed.png") != pixels(tmp_path / "duet.png")).any(), "the instrument, where no name is"
+
+
+def test_a_long_piece_has_a_wide_picture_up_to_a_limit(tmp_path):
+    widths = []
+    for bars in (8, 40, 3000):
+        notes = Notes.from_table([[1920 * bar, 1920, 60 + bar % 12, 80, 0] for bar in range(bars)])
+        piano_rolls([Piece(notes, title="long")], tmp_path / "rolls.png", columns=1)
+        widths.append(pixels(tmp_path / "rolls.png").shape[1])
+    assert widths == [715, pytest.approx(40 * 0.35 * 110, abs=1), 9900]
 
 
 def test_a_piece_without_notes_and_a_title_with_any_signs_are_drawn(tmp_path):

@@ -1,11 +1,15 @@
 import dataclasses
 import itertools
+import math
 
 import pytest
 import torch
 
-from seqgan_music import midi, sampling
+from seqgan_music import checkpoint, midi, sampling
+from seqgan_music import run as run_module
 from seqgan_music.errors import Failure, UsageError
+from seqgan_music.export import export
+from seqgan_music.notes import Note, Part, Piece
 from seqgan_music.run import Run
 
 
@@ -37,7 +41,18 @@ def test_what_is_written_reads_as_what_was_generated(tiny_run, tmp_path):
 
 @pytest.mark.parametrize(
     "option",
-    [{"temperature": 0.3}, {"top_k": 2}, {"top_p": 0.3}, {"metre": (9, 8)}, {"bars": 3}, {"stage": "mle"}, {"seed": 1}],
+    [
+        {"temperature": 0.3},
+        {"top_k": 2},
+        {"top_p": 0.3},
+        {"metre": (9, 8)},
+        {"bars": 3},
+        {"stage": "mle"},
+        {"seed": 1},
+        {"best_of": 3},
+        {"tempo": 90},
+        {"program": 73},
+    ],
 )
 def test_every_option_of_generation_changes_something(tiny_run, option):
     assert tiny_run.generate(16, **option) != tiny_run.generate(16)
@@ -91,6 +106,12 @@ def test_the_metre_is_that_of_the_pieces_or_drawn_from_the_corpus(tiny_run):
         ({"top_k": -1}, "top-k"),
         ({"top_p": 1.5}, "top-p"),
         ({"device": "abacus"}, "unknown device"),
+        ({"tempo": 0}, r"tempo must lie in 4\.\.1000"),
+        ({"tempo": float("nan")}, r"tempo must lie in 4\.\.1000"),
+        ({"program": 128}, r"program 128 is not within 0\.\.127"),
+        ({"program": "-1"}, r"program -1 is not within 0\.\.127"),
+        ({"program": "vilin"}, "'vilin' is no number and no instrument .* did you mean 'violin'"),
+        ({"program": "§"}, "no instrument of General MIDI, such as"),
     ],
 )
 def test_what_cannot_be_meant_is_refused(tiny_run, option, says):
@@ -171,3 +192,197 @@ def test_what_is_no_run_is_refused(tmp_path):
     for path in (tmp_path, tmp_path / "nowhere"):
         with pytest.raises(UsageError, match="is not a run"):
             Run(path)
+
+
+def first_notes(piece, n):
+    return [(note.onset, note.pitch) for note in piece.notes[:n]]
+
+
+@pytest.fixture
+def tune(few_tunes, tiny_run):
+    """A melody that the run can say: the first bars of a tune it knows, more tokens than a window has."""
+    file = next(file for file in sorted(few_tunes.iterdir()) if midi.read(file).metre == (6, 8))
+    piece = midi.read(file)
+    notes = [note for note in piece.notes if note.end <= 4 * piece.ticks_per_bar]
+    assert len(tiny_run.tokenizer.encode(Piece(notes, piece.resolution, metre=(6, 8)))) > 2 * tiny_run.dataset.length
+    return Piece(notes, piece.resolution, tempo=91.0, metre=(6, 8), key="G major", parts=(Part(73),))
+
+
+def test_a_prime_is_gone_on_from(tiny_run, tune, tmp_path):
+    midi.write(tune, tmp_path / "tune.mid")
+    ids = tiny_run.tokenizer.encode(tune)[:-1]
+    drawn, start = tiny_run.sample(6, prefix=ids, seed=2)
+    assert (start == ids[0]).all()
+    assert drawn.shape == (6, len(ids) - 1 + tiny_run.dataset.length)
+    assert torch.equal(drawn[:, : len(ids) - 1], torch.tensor(ids[1:]).expand(6, -1))
+    assert len(torch.unique(drawn, dim=0)) == 6
+    pieces = tiny_run.generate(6, prime=tmp_path / "tune.mid", seed=2)
+    assert pieces == tiny_run.generate(6, prime=tune, seed=2), "a file or a piece"
+    as_written = tiny_run.tokenizer.decode(ids)
+    for piece in pieces:
+        assert first_notes(piece, len(tune.notes)) == first_notes(as_written, len(tune.notes))
+        assert (piece.metre, piece.key, piece.parts) == ((6, 8), "G major", (Part(73),))
+        assert piece.tempo == pytest.approx(91, abs=1e-3)
+    assert max(piece.end for piece in pieces) > as_written.end, "some of them go on"
+
+
+def test_what_follows_a_prime_depends_on_more_than_its_last_token(tiny_run, tune):
+    ids = tiny_run.tokenizer.encode(tune)[:-1]
+    other = [*ids[:-4], ids[-4] + 1, *ids[-3:]]
+    a, b = (tiny_run.sample(64, prefix=prefix)[0][:, len(ids) - 1 :] for prefix in (ids, other))
+    assert not torch.equal(a, b)
+
+
+def test_bars_count_those_of_the_prime(tiny_run, tune):
+    for piece in tiny_run.generate(4, prime=tune, bars=9):
+        assert piece.end <= 9 * piece.ticks_per_bar
+    bar = tiny_run.tokenizer.bar_tokens(tiny_run.tokenizer.start_ids[6, 8], 1)
+    drawn, _ = tiny_run.sample(4, prefix=tiny_run.tokenizer.encode(tune)[:-1], bars=9)
+    assert drawn.shape[1] == 9 * bar
+    assert not (drawn >= tiny_run.dataset.end_id).any()
+    for bars in (3, 4):
+        with pytest.raises(UsageError, match=f"fills {bars} bars already; ask for more"):
+            tiny_run.generate(1, prime=tune, bars=bars)
+
+
+def test_a_prime_may_end_within_a_bar(tiny_run):
+    prime = Piece([Note(0, 480, 72), Note(480, 240, 74)], metre=(2, 4))
+    (piece,) = tiny_run.generate(1, prime=prime, bars=2, top_k=1)
+    assert first_notes(piece, 2) == [(0, 72), (480, 74)]
+    assert len(piece.notes) > 2 or piece.notes[1].duration > 240
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"metre": (7, 8)}, r"metre outside the vocabulary: 7/8; this run knows .*6/8.*: train one on tunes in"),
+        ({"notes": [Note(0, 480, 12)]}, r"pitch outside the vocabulary: .*the range is .*; transpose"),
+        ({"notes": ()}, "no notes"),
+        ({"notes": [Note(480 * i + 60, 200, 60) for i in range(9)]}, "rhythm off the grid"),
+    ],
+)
+def test_a_prime_that_the_run_cannot_say_is_refused_with_the_reason(tiny_run, tune, changes, says):
+    with pytest.raises(UsageError, match=f"^cannot continue my tune: {says}"):
+        tiny_run.generate(1, prime=dataclasses.replace(tune, resolution=480, title="my tune", **changes))
+
+
+def test_a_prime_that_is_no_music_is_refused_with_its_name(tiny_run, tmp_path):
+    (tmp_path / "letter.mid").write_text("Dear Sir")
+    for name, says in (("letter.mid", "not MIDI"), ("none.mid", "no such file")):
+        with pytest.raises(UsageError, match=rf"cannot continue .*{name}: .*{says}"):
+            tiny_run.generate(1, prime=tmp_path / name)
+
+
+def test_the_metre_is_the_prime_s(tiny_run, tune):
+    assert tiny_run.generate(2, prime=tune, metre=(6, 8)) == tiny_run.generate(2, prime=tune)
+    with pytest.raises(UsageError, match="has another metre than 2/4; leave metre out"):
+        tiny_run.generate(1, prime=tune, metre=(2, 4))
+
+
+def test_a_run_in_one_key_goes_on_in_the_key_of_the_prime(tiny_experiment, tmp_path):
+    list(tiny_experiment(tmp_path / "run", data={"transpose": "key"}, algorithm={"name": "mle", "epochs": 1}))
+    run = Run(tmp_path / "run")
+    low = run.tokenizer.low
+    scale = [next(p for p in range(low, low + 12) if p % 12 == 0) + step for step in (0, 2, 4, 5, 7, 9, 11, 12)]
+    in_c = Piece([Note(480 * i, 480, pitch) for i, pitch in enumerate(scale)], metre=(2, 4), key="C major")
+    in_e = dataclasses.replace(in_c, notes=[Note(480 * i, 480, p + 4) for i, p in enumerate(scale)], key="E major")
+    for of_c, of_e in zip(run.generate(8, prime=in_c, bars=9), run.generate(8, prime=in_e, bars=9), strict=True):
+        assert of_c.notes[:8].pitch.tolist() == scale
+        assert of_e.notes.pitch.tolist() == [pitch + 4 for pitch in of_c.notes.pitch]
+        assert (of_c.key, of_e.key) == ("C major", "E major")
+        assert len(of_c.notes) > 8
+
+
+def test_tempo_and_instrument_are_those_asked_for(tiny_run, tune):
+    plain = tiny_run.generate(2)
+    assert {(piece.tempo, piece.parts) for piece in plain} == {(120.0, (Part(),))}
+    for program in (40, "40", "Violin", " violin "):
+        changed = tiny_run.generate(2, tempo=63.5, program=program)
+        assert {(piece.tempo, piece.parts) for piece in changed} == {(63.5, (Part(40),))}
+        assert [piece.notes for piece in changed] == [piece.notes for piece in plain]
+    (continued,) = tiny_run.generate(1, prime=tune, tempo=100, program=0)
+    assert (continued.tempo, continued.parts) == (100, (Part(0),))
+
+
+def test_of_several_candidates_the_discriminator_s_choice_is_kept(tiny_run, monkeypatch):
+    n, k, data = 2000, 6, tiny_run.dataset
+
+    def table(ids):
+        """Odds of 3 to 1 for what begins with one of the lower notes."""
+        return torch.where(ids[:, 0] < 18, math.log(3), 0.0)
+
+    monkeypatch.setattr(Run, "discriminator", lambda *_: table)
+    plain, plain_start = tiny_run.sample(n, seed=4)
+    kept, start = tiny_run.sample(n, seed=4, best_of=k)
+    assert torch.equal(start, plain_start), "candidates share the metre"
+    rng = torch.Generator().manual_seed(4)
+    data.train.random(n, rng)
+    candidates = sampling.sample(
+        tiny_run.generator(), start.repeat_interleave(k), data.length, rng, end_id=data.end_id, pad_id=data.pad_id
+    ).view(n, k, -1)
+    assert (candidates == kept[:, None]).all(-1).any(1).all(), "each is one of its own candidates"
+    low = candidates[..., 0] < 18
+    odds = torch.where(low, 3.0, 1.0)
+    expected = (odds * low).sum(1) / odds.sum(1)
+    assert (kept[:, 0] < 18).float().mean() == pytest.approx(expected.mean().item(), abs=0.05)
+    assert (plain[:, 0] < 18).float().mean() < expected.mean() - 0.1
+
+
+def test_candidates_come_from_the_seed_alone(tiny_run, monkeypatch):
+    kept, _ = tiny_run.sample(20, best_of=5, seed=3)
+    monkeypatch.setattr(sampling, "ROWS_AT_ONCE", 7)
+    monkeypatch.setattr(run_module, "CANDIDATES_AT_ONCE", 3)
+    assert torch.equal(tiny_run.sample(20, best_of=5, seed=3)[0], kept)
+    assert not torch.equal(tiny_run.sample(20, best_of=5, seed=4)[0], kept)
+    assert torch.equal(tiny_run.sample(20, best_of=1, seed=3)[0], tiny_run.sample(20, seed=3)[0])
+
+
+def test_each_stage_has_its_own_discriminator(tiny_run):
+    ids, _ = tiny_run.dataset.validation[slice(None)]
+    saved = tiny_run.directory / "checkpoints"
+    for stage, checkpoint_name in (("mle", "discriminator"), ("adversarial", "adversarial"), ("best", "best")):
+        weights = checkpoint.load(saved / checkpoint_name)["discriminator"]
+        found = tiny_run.discriminator(stage, "cpu")
+        assert not found.training
+        assert all(torch.equal(found.state_dict()[name], tensor) for name, tensor in weights.items())
+    with torch.no_grad():
+        scores = [tiny_run.discriminator(stage, "cpu")(ids) for stage in ("mle", "adversarial")]
+    assert not torch.allclose(*scores)
+
+
+def test_best_of_is_refused_where_there_are_no_odds(tiny_run, own_run, tiny_experiment, tmp_path, tune):
+    for option in ({"bars": 3}, {"prime": tune}):
+        with pytest.raises(UsageError, match="best-of needs melodies of the training length, 16 tokens"):
+            tiny_run.generate(1, best_of=2, **option)
+    with pytest.raises(UsageError, match="best-of must be at least 1, not 0"):
+        tiny_run.generate(1, best_of=0)
+    list(tiny_experiment(tmp_path / "mle", algorithm={"name": "mle", "epochs": 1}))
+    with pytest.raises(UsageError, match="no trained discriminator at stage 'mle'"):
+        Run(tmp_path / "mle").generate(1, best_of=2)
+    export(tiny_run, tmp_path / "small")
+    with pytest.raises(UsageError, match="at stage 'best'; it was exported without --with-discriminator"):
+        Run(tmp_path / "small").generate(1, best_of=2)
+    export(tiny_run, tmp_path / "whole", with_discriminator=True)
+    assert len(Run(tmp_path / "whole").generate(2, best_of=2)) == 2
+    (tmp_path / "hinge.py").write_text(
+        "class Hinge:\n    def loss(self, real, fake): ...\n    def reward(self, score): return score.sigmoid()\n"
+    )
+    text = (own_run / "config.toml").read_text("utf-8")
+    (own_run / "config.toml").write_text(text.replace('"bce"', f'"{tmp_path / "hinge.py"}:Hinge"'), "utf-8")
+    run = Run(own_run, own_code=True)
+    assert run.generate(1)
+    with pytest.raises(UsageError, match=r"trained by loss .*hinge\.py:Hinge', whose score is no logit"):
+        run.generate(1, best_of=2)
+
+
+def test_steps_in_seconds_keep_them_at_the_tempo_of_a_prime(tiny_experiment, tmp_path):
+    made = tiny_experiment(tmp_path / "run", tokenizer={"name": "pitch"})
+    list(made)
+    run = Run(tmp_path / "run")
+    # 0.4 s at 90 quarter notes a minute are 0.6 of a quarter note.
+    prime = Piece([Note(288 * n, 288, 64 + n % 2) for n in range(10)], tempo=90.0, metre=(2, 4))
+    for piece in run.generate(4, prime=prime):
+        assert piece.tempo == 90.0
+        assert piece.resolution == 640
+        seconds = [note.onset / piece.resolution * 60 / piece.tempo for note in piece.notes]
+        assert seconds[:10] == pytest.approx([0.4 * n for n in range(10)], abs=0.002)

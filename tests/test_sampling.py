@@ -131,3 +131,64 @@ def test_an_end_that_is_put_off_is_not_all_that_narrowing_leaves(generator):
         generator.output.bias[END] = 50.0
     ids = sampled(generator, end_from=12, top_k=1)
     assert ids.max() < END
+
+
+def test_a_prefix_is_read_and_the_next_token_follows_the_generator(generator):
+    with torch.no_grad():
+        for weights in generator.parameters():
+            weights *= 3  # so that what was read matters
+    prefix = torch.tensor([[3, 0, 4, 4, 1]]).expand(20_000, -1)
+    ids = sampled(generator, n=20_000, length=6, prefix=prefix)
+    assert torch.equal(ids[:, :5], prefix)
+    with torch.no_grad():
+        expected = generator(ids[:1], torch.tensor([START]))[0, 5].softmax(0)
+        without = generator(ids[:1, 5:], torch.tensor([START]))[0, 0].softmax(0)
+    shares = torch.bincount(ids[:, 5], minlength=VOCABULARY) / len(ids)
+    torch.testing.assert_close(shares, expected, atol=0.015, rtol=0)
+    assert (expected - without).abs().max() > 0.1, "or the prefix might as well not have been read"
+
+
+@pytest.mark.parametrize("given", [1, 5, 11, 12])
+def test_a_sequence_s_own_beginning_as_its_prefix_draws_it_again(generator, given, monkeypatch):
+    ids = sampled(generator, n=50, end_from=8, temperature=1.5)
+    monkeypatch.setattr(sampling, "ROWS_AT_ONCE", 7)
+    again = sampled(generator, n=50, end_from=8, temperature=1.5, prefix=ids[:, :given])
+    assert torch.equal(again, ids)
+
+
+def test_nothing_but_pad_follows_an_end_in_the_prefix(generator):
+    ids = sampled(generator, n=2, length=5, prefix=torch.tensor([[1, END], [1, 2]]))
+    assert ids[0].tolist() == [1, END, PAD, PAD, PAD]
+    assert ids[1, 2] != PAD
+
+
+def resampled(p, odds, k, rows=200_000):
+    """Shares of what is kept of k candidates with probabilities p, where the odds of each are known."""
+    rng = torch.Generator().manual_seed(0)
+    candidates = torch.multinomial(p, rows * k, replacement=True, generator=rng).view(rows, k)
+    kept = sampling.resample(candidates[..., None], odds.log()[candidates], torch.rand(rows, generator=rng))
+    return torch.bincount(kept[:, 0], minlength=len(p)) / rows
+
+
+def test_of_two_candidates_one_is_kept_by_its_odds():
+    p, odds = torch.tensor([0.5, 0.3, 0.2]), torch.tensor([0.25, 1.0, 4.0])
+    win = odds[:, None] / (odds[:, None] + odds)  # of a against b
+    torch.testing.assert_close(resampled(p, odds, 2), 2 * p * (win * p).sum(1), atol=0.004, rtol=0)
+
+
+def test_with_many_candidates_a_discriminator_that_is_right_gives_the_data():
+    generated, real = torch.tensor([0.5, 0.3, 0.2]), torch.tensor([0.1, 0.3, 0.6])
+    torch.testing.assert_close(resampled(generated, real / generated, 100, 20_000), real, atol=0.015, rtol=0)
+    assert torch.equal(resampled(generated, real / generated, 1), resampled(generated, torch.ones(3), 1))
+
+
+def test_one_candidate_is_kept_whatever_its_odds():
+    ids = torch.arange(12).view(4, 1, 3)
+    logits = torch.tensor([[-90.0], [0.0], [90.0], [5.0]])
+    assert torch.equal(sampling.resample(ids, logits, torch.linspace(0, 0.99, 4)), ids[:, 0])
+
+
+def test_odds_beyond_any_floating_point_number_still_choose():
+    ids = torch.tensor([[[0], [1], [2]]]).expand(100, -1, -1)
+    logits = torch.tensor([[-500.0, 500.0, 0.0]]).expand(100, -1)
+    assert (sampling.resample(ids, logits, torch.linspace(0, 0.999, 100)) == 1).all()

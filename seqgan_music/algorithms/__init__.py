@@ -10,6 +10,9 @@ An algorithm is a class with these members; one line here makes it known everywh
 ``state_dict()``, ``load_state_dict(state)``
     Everything, between two records, that the rest of the training depends on beside `Parts`: nested dictionaries and
     lists of tensors and plain values.
+``SCHEDULE``
+    What the time of each phase depends on (`record.Phase`), in their order. An algorithm without it trains as well; how
+    long it takes is then not said before it starts.
 """
 
 from __future__ import annotations

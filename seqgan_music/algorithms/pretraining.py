@@ -5,17 +5,18 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
 from seqgan_music.algorithms import Parts
-from seqgan_music.algorithms.record import Record
+from seqgan_music.algorithms.record import Phase, Record
 from seqgan_music.dataset import Windows
 from seqgan_music.errors import UsageError
 from seqgan_music.losses import likelihood_loss, sequence_log_prob
 from seqgan_music.modes import evaluating, set_rng
+from seqgan_music.optimizers import Adam
 from seqgan_music.sampling import sample
 
 ROWS_AT_ONCE = 256
@@ -23,6 +24,8 @@ ROWS_AT_ONCE = 256
 
 class MaximumLikelihood:
     """Train a generator by maximum likelihood, and keep the weights that fit the validation part best.
+
+    The weights it begins with count too: a generator that was trained before is never left worse.
 
     Parameters
     ----------
@@ -38,6 +41,8 @@ class MaximumLikelihood:
     clip : float
         Largest norm of the gradient; 0 does not clip.
     """
+
+    SCHEDULE: ClassVar = {"mle": Phase("epochs", size="")}
 
     def __init__(
         self,
@@ -55,7 +60,7 @@ class MaximumLikelihood:
         check_not_negative("algorithm", clip=clip)
         self.parts = parts
         self.epochs, self.patience, self.batch_size, self.clip = epochs, patience, batch_size, clip
-        self.optimizer = torch.optim.Adam(parts.generator.parameters(), learning_rate)
+        self.optimizer = Adam(parts.generator.parameters(), learning_rate)
         self.epoch = 0
         self.best_epoch = 0
         self.best_nll = float("inf")
@@ -66,6 +71,8 @@ class MaximumLikelihood:
         """Train; the last record is of the epoch after which it stopped, with the best weights in place."""
         generator, dataset = self.parts.generator, self.parts.dataset
         set_rng(generator, self.parts.rng)
+        if self.epoch == 0:
+            self._keep_if_best(negative_log_likelihood(generator, dataset.validation, dataset.pad_id))
         while not self.completed:
             generator.train()
             total, count = torch.zeros((), device=dataset.train.ids.device), 0
@@ -75,14 +82,17 @@ class MaximumLikelihood:
                 total, count = total + loss.detach(), count + 1
             self.epoch += 1
             nll = negative_log_likelihood(generator, dataset.validation, dataset.pad_id)
-            if nll < self.best_nll:
-                self.best_epoch, self.best_nll = self.epoch, nll
-                self.best_weights = copy.deepcopy(generator.state_dict())
+            self._keep_if_best(nll)
             self.completed = self.epoch >= self.epochs or self.epoch - self.best_epoch >= self.patience
             if self.completed and self.best_weights:
                 generator.load_state_dict(self.best_weights)
             values = {"g_loss": total.item() / count, "nll_validation": nll}
             yield Record("mle", self.epoch, self.epochs, values, self.completed)
+
+    def _keep_if_best(self, nll: float) -> None:
+        if nll < self.best_nll:
+            self.best_epoch, self.best_nll = self.epoch, nll
+            self.best_weights = copy.deepcopy(self.parts.generator.state_dict())
 
     def state_dict(self) -> dict[str, Any]:
         """Optimiser, counters and the best weights so far."""
@@ -142,7 +152,7 @@ class DiscriminatorTraining:
             batch_size,
             held_out,
         )
-        self.optimizer = torch.optim.Adam(parts.discriminator.parameters(), learning_rate)
+        self.optimizer = Adam(parts.discriminator.parameters(), learning_rate)
         self.set = 0
 
     def __iter__(self) -> Iterator[Record]:

@@ -1,7 +1,8 @@
-"""What an algorithm says after each of its epochs or rounds."""
+"""What an algorithm says after each of its epochs or rounds, and what the time of one depends on."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 
@@ -28,3 +29,25 @@ class Record:
     of: int
     values: dict[str, float] = field(default_factory=dict)
     completed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Phase:
+    """Which options say how long a phase takes, so that its time can be told from a small part of it.
+
+    A size is an option that the time of a piece of work is proportional to; where that option is 0, and where it is
+    "", the time is proportional to the windows of the training part.
+
+    Parameters
+    ----------
+    records : str
+        Option that counts the phase's records, at most.
+    size : str or None
+        Of a record, apart from its steps; None where a record has a fixed part alone.
+    steps : mapping of str to str
+        Options that say how often a record repeats some work, and the size of each. Such an option may be 0.
+    """
+
+    records: str
+    size: str | None = None
+    steps: Mapping[str, str] = field(default_factory=dict)

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -29,9 +29,10 @@ from seqgan_music.algorithms.pretraining import (
     descend,
     negative_log_likelihood,
 )
-from seqgan_music.algorithms.record import Record
+from seqgan_music.algorithms.record import Phase, Record
 from seqgan_music.errors import UsageError
 from seqgan_music.losses import policy_entropy, policy_gradient_loss, sequence_log_prob
+from seqgan_music.optimizers import Adam
 from seqgan_music.rollout import action_values
 from seqgan_music.sampling import padding_after_end
 
@@ -67,6 +68,12 @@ class SeqGAN:
     memory_budget : int
         Bytes for the roll-outs computed at once; 0 for what suits the device. Changes no draw.
     """
+
+    SCHEDULE: ClassVar = {
+        "mle": Phase("generator_epochs", size=""),
+        "discriminator": Phase("discriminator_sets", size="discriminator_samples"),
+        "adversarial": Phase("rounds", steps={"g_steps": "rollouts", "d_steps": "discriminator_samples"}),
+    }
 
     def __init__(
         self,
@@ -131,7 +138,7 @@ class SeqGAN:
             batch_size=batch_size,
             learning_rate=discriminator_learning_rate,
         )
-        self.optimizer = torch.optim.Adam(parts.generator.parameters(), policy_learning_rate)
+        self.optimizer = Adam(parts.generator.parameters(), policy_learning_rate)
         self.rollout_policy = copy.deepcopy(parts.generator)  # G_β
         self.round = 0
 

@@ -13,7 +13,7 @@ of a set, so they are taken over equally many samples of every set.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,7 +22,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from seqgan_music import corpus, dataset
+from seqgan_music import corpus, dataset, sampling, transposition
 from seqgan_music.errors import UsageError
 from seqgan_music.metrics import METRICS
 from seqgan_music.metrics.bleu import EPSILON, References, self_bleu
@@ -35,6 +35,7 @@ from seqgan_music.versions import versions
 
 if TYPE_CHECKING:
     from seqgan_music.dataset import Dataset, Windows
+    from seqgan_music.generators import Generator
     from seqgan_music.notes import Melodies
     from seqgan_music.run import Run
     from seqgan_music.tokenizers import Tokenizer
@@ -43,6 +44,7 @@ BLEU_ORDERS = (2, 3, 4, 5)
 COLUMNS = (*(f"bleu_{n}" for n in BLEU_ORDERS), "mse_nearest", "mse_pairs", "self_bleu_4", "unique", "nll")
 REAL = "real"
 ANCHORS = (REAL, "Markov-1", "Markov-2", "uniform")
+ROWS_AT_ONCE = 1 << 14  # of the training windows, of which there may be very many
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,13 +168,27 @@ class Closeness:
         distance = abs(bleu - self.target[0]) + abs(own - self.target[1])
         return {"bleu_4_validation": bleu, "self_bleu_4_validation": own, "distance_validation": distance}
 
+    def of_generator(self, generator: Generator, data: Dataset, seed: int) -> dict[str, float]:
+        """`measure` fresh samples of a generator, drawn by random numbers of their own: no training notices."""
+        rng = torch.Generator(data.train.ids.device).manual_seed(seed)
+        _, start = data.train.random(self.size, rng)
+        return self.measure(
+            sampling.sample(generator, start, data.length, rng, end_id=data.end_id, pad_id=data.pad_id), start
+        )
+
     def _figures(self, events: Sequences) -> tuple[float, float]:
         bleu = self.references.bleu(events)[:, self.ORDER - 1]
         return _mean(bleu), _mean(self_bleu(events, self.ORDER)[:, self.ORDER - 1])
 
 
 def evaluate_run(
-    run: Run, *, samples: int = 1000, seed: int = 0, device: str = "auto", against: str | Path | None = None
+    run: Run,
+    *,
+    samples: int = 1000,
+    seed: int = 0,
+    device: str = "auto",
+    against: str | Path | None = None,
+    read: Callable[..., corpus.Corpus] = corpus.read_corpus,
 ) -> Evaluation:
     """Measure every stage of a run beside its anchors.
 
@@ -186,15 +202,23 @@ def evaluate_run(
     device : str
         Where the generator samples.
     against : str or Path, optional
-        A folder of MIDI whose windows are the references, in place of the run's test tunes.
+        A folder of MIDI whose windows are the references, in place of the run's test tunes; it is transposed as they
+        were.
+    read : callable
+        `seqgan_music.corpus.read_corpus`, with options of one's own.
     """
     from seqgan_music.algorithms.pretraining import negative_log_likelihood
 
     _check(samples, seed)
+    if "exported" in run.facts:
+        raise UsageError(
+            f"{run.directory} is an exported run, which lacks the corpus's windows: evaluate the run it was made from, "
+            f"or melodies of it with generate, then evaluate DIR --against MIDI_FOLDER"
+        )
     data, tokenizer = run.dataset, run.tokenizer
     held_out = data.test
     if against is not None:
-        held_out = _windows_of(against, tokenizer, data)
+        held_out = _cut(read(against), tokenizer, data.length, run.settings["data"]["transpose"])
     drawn = {stage: run.sample(samples, stage=stage, seed=seed, device=device) for stage in run.stages}
     sets = {stage: MelodySet.of(tokenizer.melodies(ids, start)) for stage, (ids, start) in drawn.items()}
     rows, facts = _beside_anchors(sets, data, held_out, tokenizer, samples=samples, seed=seed)
@@ -203,11 +227,18 @@ def evaluate_run(
         where = next(generator.parameters()).device
         rows[stage]["nll"] = negative_log_likelihood(generator, held_out.to(where), data.pad_id, limit=len(held_out))
     facts |= {"run": str(run.directory), "against": str(against) if against else "the run's test tunes"}
+    facts["transpose"] = run.settings["data"]["transpose"]
     return Evaluation(rows, facts)
 
 
 def evaluate_folder(
-    folder: str | Path, against: str | Path, *, length: int = 64, samples: int = 1000, seed: int = 0
+    folder: str | Path,
+    against: str | Path,
+    *,
+    length: int = 64,
+    samples: int = 1000,
+    seed: int = 0,
+    read: Callable[..., corpus.Corpus] = corpus.read_corpus,
 ) -> Evaluation:
     """Measure a folder of MIDI against another, which is split by tune into references, *real* and what Markov learns
     from.
@@ -222,16 +253,18 @@ def evaluate_folder(
         Samples of the made-up anchors.
     seed : int
         Of the anchors and of the split.
+    read : callable
+        `seqgan_music.corpus.read_corpus`, with options of one's own.
     """
     from seqgan_music.tokenizers.grid import GridTokenizer
 
     _check(samples, seed)
-    measured, real = corpus.read_corpus(folder, duplicates=True), corpus.read_corpus(against)
+    measured, real = read(folder, duplicates=True), read(against)
     tokenizer = GridTokenizer.fit([*measured.pieces, *real.pieces])
     encoded, _ = dataset.encode(real.pieces, real.names, tokenizer)
     data = dataset.build(encoded, corpus.split(list(encoded), (1 / 3, 1 / 3, 1 / 3), seed), tokenizer, length=length)
-    windows = _cut(measured, tokenizer, length)
-    one = MelodySet.of(tokenizer.melodies(*windows))
+    ids, start = _cut(measured, tokenizer, length)[slice(None)]
+    one = MelodySet.of(tokenizer.melodies(ids, start))
     rows, facts = _beside_anchors({_row_of(folder): one}, data, data.test, tokenizer, samples=samples, seed=seed)
     return Evaluation(rows, facts | {"against": str(against), "tokenizer": tokenizer.to_dict(), "length": length})
 
@@ -253,9 +286,8 @@ def _beside_anchors(
 ) -> tuple[dict[str, dict[str, float]], dict[str, Any]]:
     references = MelodySet.of(tokenizer.melodies(*_without_repeats(held_out)))
     anchors = {REAL: MelodySet.of(tokenizer.melodies(*_without_repeats(data.validation)))}
-    ids, start = data.train[slice(None)]
-    training = MelodySet.of(tokenizer.melodies(ids, start)).events
-    ended = (ids == data.end_id).any(1).numpy()
+    training = _events(data.train, tokenizer)
+    ended = (data.train.ids == data.end_id).any(1).numpy()
     width = references.steps.shape[1]
     rng = np.random.default_rng(seed)
     for order in (1, 2):
@@ -282,6 +314,15 @@ def _beside_anchors(
     return rows, facts
 
 
+def _events(windows: Windows, tokenizer: Tokenizer) -> Sequences:
+    """Note events of many windows."""
+    blocks = [slice(first, first + ROWS_AT_ONCE) for first in range(0, len(windows), ROWS_AT_ONCE)]
+    parts = [MelodySet.of(tokenizer.melodies(*windows[block])).events for block in blocks]
+    width = max(part.tokens.shape[1] for part in parts)
+    padded = [np.pad(part.tokens, ((0, 0), (0, width - part.tokens.shape[1]))) for part in parts]
+    return Sequences(np.concatenate(padded), np.concatenate([part.lengths for part in parts]))
+
+
 def _without_repeats(windows: Windows) -> tuple[Tensor, Tensor]:
     """Windows (M, T) and start tokens (M,) in their order, each once."""
     ids, start = windows[slice(None)]
@@ -291,19 +332,13 @@ def _without_repeats(windows: Windows) -> tuple[Tensor, Tensor]:
     return ids[rows], start[rows]
 
 
-def _windows_of(folder: str | Path, tokenizer: Tokenizer, data: Dataset) -> Windows:
-    ids, start = _cut(corpus.read_corpus(folder), tokenizer, data.length)
-    return dataset.Windows(ids, start, torch.zeros_like(start))
-
-
-def _cut(source: corpus.Corpus, tokenizer: Tokenizer, length: int) -> tuple[Tensor, Tensor]:
-    """Windows (M, T) without overlap and start tokens (M,) of all pieces that the tokenizer can say."""
-    encoded, refused = dataset.encode(source.pieces, source.names, tokenizer)
+def _cut(source: corpus.Corpus, tokenizer: Tokenizer, length: int, transpose: str = "none") -> Windows:
+    """Windows without overlap of all pieces that the tokenizer can say."""
+    pieces = [transposition.apply(piece, transpose) for piece in source.pieces]
+    encoded, refused = dataset.encode(pieces, source.names, tokenizer, transposition.shifts(transpose))
     if not encoded:
         raise UsageError(f"no piece of {source.root} can be measured: {corpus.summary(refused)}")
-    cut = [tokenizer.windows(ids, length, every_bar=False) for ids in encoded.values()]
-    starts = np.repeat([ids[0] for ids in encoded.values()], [len(windows) for windows in cut])
-    return torch.from_numpy(np.concatenate(cut)), torch.from_numpy(starts)
+    return dataset.cut(encoded, list(encoded), tokenizer, length)
 
 
 def _mean(values: np.ndarray) -> float:

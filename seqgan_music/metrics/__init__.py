@@ -6,6 +6,7 @@ Each module opens with the question it answers and its conventions, and holds pu
 - `mse`: the distance between pitch curves, the second figure of SeqGAN's music experiment.
 - `diversity`: unique share, distinct n-grams, edit distance.
 - `events`: melodies as note events, the one alphabet in which all tokenizers are compared.
+- `key`: which key, and how clearly?
 - `markov`: the Markov chain that stands as a baseline in every table.
 - `sequences`: ragged sequences as one array, and the exact numbering of their n-grams.
 

@@ -102,7 +102,7 @@ def note_events(
     duration: NDArray[Any],
     mask: NDArray[Any],
     length: NDArray[Any],
-    steps_per_quarter: int,
+    steps_per_quarter: float,
 ) -> Sequences:
     """The notes and rests of melodies, one integer each.
 
@@ -119,8 +119,8 @@ def note_events(
         True for a note; nothing is read where it is False.
     length : ndarray (B,), float
         Length of each melody in quarter notes.
-    steps_per_quarter : int
-        Grid steps in a quarter note, at least 1.
+    steps_per_quarter : float
+        Grid steps in a quarter note, more than 0.
 
     Returns
     -------
@@ -151,8 +151,8 @@ def note_events(
             "expected pitch, onset, duration and mask (B, K) and length (B,), not "
             f"{pitch.shape}, {onset.shape}, {duration.shape}, {mask.shape} and {length.shape}"
         )
-    if steps_per_quarter < 1:
-        raise ValueError(f"steps_per_quarter must be at least 1, not {steps_per_quarter}")
+    if not steps_per_quarter > 0:
+        raise ValueError(f"steps_per_quarter must be more than 0, not {steps_per_quarter}")
     if not all(np.isfinite(times).all() and (times >= 0).all() for times in (onset[mask], duration[mask], length)):
         raise ValueError("onsets, durations and lengths must be finite and not negative")
     if ((pitch[mask] < 0) | (pitch[mask] > 127)).any():
@@ -226,7 +226,7 @@ def events_to_steps(events: SequencesLike, steps: int) -> IntArray:
     return grid
 
 
-def _steps(quarters: NDArray[np.float64], steps_per_quarter: int) -> IntArray:
+def _steps(quarters: NDArray[np.float64], steps_per_quarter: float) -> IntArray:
     return np.floor(quarters * steps_per_quarter + 0.5).astype(np.int64)
 
 

@@ -8,13 +8,17 @@ A tokenizer is a class with these members; one line here makes it known everywhe
     Total: any ids decode, none raise. A leading START gives the metre; END ends the reading.
 ``melodies(ids, start=None) -> Melodies``
     The same reading for a batch ``ids (B, T)`` without START, whose metres ``start (B,)`` gives; in torch, on the ids'
-    device.
+    device. Of a score of several parts it is the melody line.
 ``windows(ids, length, *, every_bar) -> ndarray (n, length)``
     Cuts an encoded piece at bar lines; a note held into a window is struck again at its start, PAD follows END.
+``bar_tokens(start, bars) -> int | None``
+    Tokens that fill some bars, or None where tokens have no fixed duration.
 ``fit(pieces, **options)`` (class method)
     A tokenizer whose vocabulary covers the pieces.
 ``vocab_size``, ``end_id``, ``pad_id``, ``start_ids`` (metre -> id)
     END, PAD and one START per metre are part of the vocabulary.
+``polyphonic``
+    Whether it takes pieces with all their parts; the others take a melody.
 ``to_dict()``, ``from_dict(d)``
     Plain values, enough to build it again.
 """
@@ -34,6 +38,9 @@ if TYPE_CHECKING:
 
 TOKENIZERS = {
     "grid": "seqgan_music.tokenizers.grid:GridTokenizer",
+    "note": "seqgan_music.tokenizers.note:NoteTokenizer",
+    "pitch": "seqgan_music.tokenizers.pitch:PitchTokenizer",
+    "miditok:REMI": "seqgan_music.tokenizers.remi:RemiTokenizer",
 }
 
 
@@ -44,6 +51,7 @@ class Tokenizer(Protocol):
     end_id: int
     pad_id: int
     start_ids: Mapping[tuple[int, int], int]
+    polyphonic: bool
 
     def encode(self, piece: Piece) -> list[int]:
         """START, the piece's tokens, END."""

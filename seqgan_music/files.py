@@ -1,0 +1,40 @@
+"""Files that are whole or not there."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import uuid
+from pathlib import Path
+
+from seqgan_music.errors import Failure
+
+
+def write_whole(path: str | os.PathLike[str], content: bytes) -> None:
+    """Write a file beside its place and move it there.
+
+    Parameters
+    ----------
+    path : path-like
+        Replaced if it exists; left as it was if writing fails or is stopped.
+    content : bytes
+        All of it.
+
+    Raises
+    ------
+    Failure
+        The file cannot be written.
+    """
+    path = Path(path)
+    partial = path.with_name(f".{uuid.uuid4().hex}.part")  # hidden, so that nothing takes it for the file
+    try:
+        with partial.open("xb") as stream:
+            stream.write(content)
+            stream.flush()
+            os.fsync(stream.fileno())
+        partial.replace(path)
+    except OSError as error:
+        raise Failure(f"cannot write {path}: {error.strerror or error}") from error
+    finally:
+        with contextlib.suppress(OSError):  # nothing was made where nothing can be
+            partial.unlink()

@@ -1,0 +1,169 @@
+"""A run that starts from another's weights and goes on with other music.
+
+What the weights mean comes with them: the tokenizer, the networks' options, the length of a window and whatever
+transposes it. All else, the schedule above all, is the new run's own; nothing of an optimiser is inherited.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from seqgan_music import building, checkpoint, config, pretrained, run_directory, transposition
+from seqgan_music.algorithms.pretraining import negative_log_likelihood
+from seqgan_music.errors import PieceRefused, UsageError
+from seqgan_music.run import Run
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from seqgan_music.algorithms import Parts
+    from seqgan_music.dataset import Dataset
+    from seqgan_music.notes import Piece
+    from seqgan_music.tokenizers import Tokenizer
+
+PRETRAINED = "pretrained"
+SECTIONS = ("tokenizer", "generator", "discriminator")
+DATA = ("length", "transpose")  # of [data]: what a window is
+OCTAVE = 12
+MOST_OCTAVES = 10  # MIDI has no more
+
+Weights = dict[str, dict[str, "Tensor"]]
+
+
+def open_run(run: Run | str | Path, *, own_code: bool = False) -> Run:
+    """The run to start from, which must have a trained generator.
+
+    Parameters
+    ----------
+    run : Run, str or Path
+        ``"pretrained"`` is the one that ships with the package.
+    own_code : bool
+        Whether it may load code outside the package that it names.
+
+    Raises
+    ------
+    UsageError
+        Not a run, or one that has not been trained.
+    """
+    if not isinstance(run, Run):
+        run = Run(pretrained.directory() if str(run) == PRETRAINED else run, own_code=own_code)
+    if not run.stages:
+        raise UsageError(f"{run.directory} has no trained generator to start from; name another run for --init")
+    return run
+
+
+def lay_under(settings: Mapping[str, Mapping[str, Any]], init: Run | None) -> config.Config:
+    """Settings with a run's own in place of theirs where these say what its weights mean."""
+    if init is None:
+        return config.merge(settings)
+    data = {option: init.settings["data"][option] for option in DATA if option in init.settings["data"]}
+    rest = {section: options for section, options in settings.items() if section not in SECTIONS}
+    return config.merge(rest, {section: init.settings[section] for section in SECTIONS}, {"data": data})
+
+
+def check_tokenizer(settings: config.Config, init: Run) -> None:
+    """Refuse settings that ask for another tokenizer than the run's.
+
+    Raises
+    ------
+    UsageError
+        With the setting that does.
+    """
+    known = {**init.tokenizer.to_dict(), **init.settings["tokenizer"]}
+    for option, value in settings["tokenizer"].items():
+        if option not in known or json.dumps(value) != json.dumps(known[option]):
+            has = f"has {known[option]!r}" if option in known else "has no such option"
+            raise UsageError(
+                f"tokenizer.{option}={value!r} contradicts --init {init.directory}, which {has} "
+                f"and keeps its tokenizer; leave one of them out"
+            )
+
+
+def weights(settings: config.Config, data: Dataset, init: Run) -> Weights:
+    """Weights to start from, by network: the generator's, and the discriminator's where it has the sizes of the new
+    one.
+
+    Raises
+    ------
+    UsageError
+        Settings change the size of the generator.
+    """
+    saved = run_directory.stage_weights(init.directory, init.stages[-1])
+    if not _fit(building.build_generator(settings, data, own_code=True), saved["generator"]):
+        old = init.settings["generator"]
+        new = settings["generator"].items()
+        other = ", ".join(f"generator.{name}={value!r}" for name, value in new if old.get(name) != value)
+        raise UsageError(
+            f"the weights of --init {init.directory} do not fit {other or 'their own settings'}; leave it out"
+        )
+    discriminator = building.build_discriminator(settings, data, own_code=True)
+    if "discriminator" in saved and not _fit(discriminator, saved["discriminator"]):
+        del saved["discriminator"]
+    return saved
+
+
+def into_range(
+    pieces: Sequence[Piece], names: Sequence[str], tokenizer: Tokenizer
+) -> tuple[list[Piece], dict[str, int]]:
+    """Move every piece that a tokenizer refuses by the fewest octaves with which it does not.
+
+    Parameters
+    ----------
+    pieces : sequence of Piece
+    names : sequence of str
+    tokenizer : Tokenizer
+
+    Returns
+    -------
+    pieces : list of Piece
+        Those that no octave helps are as they were.
+    moved : dict of str to int
+        Octaves upwards by name, of the pieces that were moved.
+    """
+    found, moved = [], {}
+    for piece, name in zip(pieces, names, strict=True):
+        fitting, octaves = _into_range(piece, tokenizer)
+        found.append(fitting)
+        if octaves:
+            moved[name] = octaves
+    return found, moved
+
+
+def facts(init: Run, start: Weights, parts: Parts, moved: Mapping[str, int]) -> dict[str, Any]:
+    """What a new run keeps of where it comes from.
+
+    Returns
+    -------
+    dict
+        ``run`` (the folder's name), ``stage``, ``weights`` (SHA-256 of the generator's, see `checkpoint.digest`),
+        ``discriminator`` (whether its weights came along), ``nll_validation`` (of the weights on the new validation
+        windows, nats per token), ``octaves`` (by which pieces were moved).
+    """
+    data = parts.dataset
+    return {
+        "run": init.directory.resolve().name,
+        "stage": init.stages[-1],
+        "weights": checkpoint.digest(start["generator"]),
+        "discriminator": "discriminator" in start,
+        "nll_validation": negative_log_likelihood(parts.generator, data.validation, data.pad_id),
+        "octaves": dict(moved),
+    }
+
+
+def _fit(network: Any, state: Mapping[str, Tensor]) -> bool:
+    own = network.state_dict()
+    return {name: tensor.shape for name, tensor in own.items()} == {name: t.shape for name, t in state.items()}
+
+
+def _into_range(piece: Piece, tokenizer: Tokenizer) -> tuple[Piece, int]:
+    for octaves in sorted(range(-MOST_OCTAVES, MOST_OCTAVES + 1), key=abs):
+        try:
+            moved = transposition.transposed(piece, OCTAVE * octaves)
+            tokenizer.encode(moved)
+        except PieceRefused:
+            continue
+        return moved, octaves
+    return piece, 0

@@ -1,0 +1,116 @@
+"""Pieces as files: the formats, and a folder of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from seqgan_music import midi, report, sound
+from seqgan_music.errors import Failure, UsageError
+from seqgan_music.notes import Piece
+
+Writer = Callable[[Piece, Path], None]
+FORMATS = ("mid", "wav", "png", "musicxml")
+"""MIDI, sound, piano roll and score: each is the ending of its files."""
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """What a folder holds after pieces were written into it.
+
+    Parameters
+    ----------
+    files : tuple of Path
+        Those that were written.
+    others : int
+        Files that were in the folder before and still are.
+    """
+
+    files: tuple[Path, ...]
+    others: int
+
+
+def check(formats: Sequence[str]) -> tuple[str, ...]:
+    """Formats in their order, each once.
+
+    Raises
+    ------
+    UsageError
+        None, or one that there is not.
+    """
+    unknown = [name for name in formats if name not in FORMATS]
+    if unknown or not formats:
+        what = f"unknown format {unknown[0]!r}" if unknown else "no format"
+        raise UsageError(f"{what}; there are: {', '.join(FORMATS)}")
+    return tuple(name for name in FORMATS if name in formats)
+
+
+def write_all(
+    pieces: Iterable[Piece],
+    folder: str | Path,
+    formats: Sequence[str] = ("mid",),
+    *,
+    synthesizer: sound.Synthesizer | None = None,
+) -> Written:
+    """Write pieces into a folder, which is made if it is missing.
+
+    The files of a piece are named by its title, and each is written whole or not at all. Files of other names that are
+    in the folder stay.
+
+    Parameters
+    ----------
+    pieces : iterable of Piece
+    folder : str or Path
+    formats : sequence of str
+        Of `FORMATS`.
+    synthesizer : Synthesizer, optional
+        Plays them for ``"wav"``.
+
+    Raises
+    ------
+    UsageError
+        An unknown format, or a piece with a value that a format cannot express.
+    Failure
+        A file or the folder cannot be written.
+    """
+    formats = check(formats)
+    folder = Path(folder)
+    if "wav" in formats:
+        synthesizer = synthesizer or sound.Synthesizer()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise Failure(f"cannot make the folder {folder}: {error.strerror}") from error
+    written = []
+    for piece in pieces:
+        for name in formats:
+            path = folder / f"{piece.title.replace(' ', '-')}.{name}"
+            _writer(name, synthesizer)(piece, path)
+            written.append(path)
+    return Written(tuple(written), _others(folder, written))
+
+
+def _writer(name: str, synthesizer: sound.Synthesizer | None) -> Writer:
+    if name == "wav":
+        assert synthesizer is not None
+        return synthesizer.write
+    if name == "png":
+        return _write_piano_roll
+    if name == "musicxml":
+        from seqgan_music import scores  # loads music21 only when it writes
+
+        return scores.write_musicxml
+    return midi.write
+
+
+def _write_piano_roll(piece: Piece, path: Path) -> None:
+    report.piano_rolls([piece], path, columns=1)
+
+
+def _others(folder: Path, written: Sequence[Path]) -> int:
+    ours = {path.name for path in written}
+    try:
+        return sum(file.is_file() and file.name not in ours and file.name[0] != "." for file in folder.iterdir())
+    except OSError:
+        return 0
