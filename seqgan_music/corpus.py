@@ -69,6 +69,8 @@ class Corpus:
         SHA-256 over the names and contents of the files used: equal digests are equal corpora.
     reading : Reading
         How the files were read.
+    every_part : bool
+        Whether pieces have all their parts, or a melody each.
     """
 
     pieces: tuple[Piece, ...]
@@ -78,6 +80,7 @@ class Corpus:
     root: str
     digest: str
     reading: Reading
+    every_part: bool = False
 
     def __len__(self) -> int:
         return len(self.pieces)
@@ -162,6 +165,7 @@ def read_corpus(
         root=str(root),
         digest=_digest(contents),
         reading=reading,
+        every_part=every_part,
     )
     if not pieces:
         raise UsageError(f"nothing in {path} can be used:\n  {summary(corpus.refusals, separator=chr(10) + '  ')}")

@@ -18,12 +18,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from seqgan_music import transposition
+from seqgan_music import notes, transposition
 from seqgan_music.cache import Cache, digest, source_digest
 from seqgan_music.corpus import PARTS as PARTS
 from seqgan_music.corpus import Refusal
 from seqgan_music.errors import PieceRefused, UsageError
 from seqgan_music.tokenizers.grid import GridTokenizer
+from seqgan_music.versions import versions
 
 if TYPE_CHECKING:
     from seqgan_music.corpus import Corpus
@@ -173,8 +174,8 @@ class _Tokens:
         self.prefix = b""
         if self.cache:
             code = [module for name, module in sorted(sys.modules.items()) if name.startswith(_TOKENIZERS)]
-            name = type(tokenizer).__qualname__
-            self.prefix = digest(source_digest([*code, transposition]), name, json.dumps(tokenizer.to_dict()))
+            told = json.dumps([type(tokenizer).__qualname__, tokenizer.to_dict(), versions()])
+            self.prefix = digest(source_digest([*code, notes, transposition]), told)
 
     def __call__(self, piece: Piece, shift: int) -> list[int]:
         if self.cache is None:
@@ -205,8 +206,9 @@ class _Tokens:
 def drop_copies(encoded: Encoded, names: Sequence[str]) -> list[Refusal]:
     """Take out every piece that says what an earlier one says in one of its keys.
 
-    Files with the same notes are one tune for the corpus already; once pieces are transposed, so are those with the
-    same tune in two keys, which could else be trained on and tested with.
+    Files with the very same notes are one tune for the corpus already; once they are tokens, so are those that differ
+    in loudness or ticks alone, and once pieces are transposed, those with the same tune in two keys. All could else be
+    trained on and tested with.
 
     Parameters
     ----------
@@ -224,7 +226,13 @@ def drop_copies(encoded: Encoded, names: Sequence[str]) -> list[Refusal]:
             first.update(dict.fromkeys(digests, number))
         else:
             del encoded[number]
-            refusals.append(Refusal(names[number], "duplicate", f"same notes as {names[same]}, in another key"))
+            refusals.append(
+                Refusal(
+                    names[number],
+                    "duplicate",
+                    f"same tokens as {names[same]}",
+                )
+            )
     return refusals
 
 
@@ -260,10 +268,11 @@ def cut(
         for place, number in enumerate(numbers)
         if turn < len(encoded[number])
     ]
-    windows = [tokenizer.windows(ids, length, every_bar=every_bar) for _, ids in order]
+    small = _smallest_integer(tokenizer.vocab_size)
+    windows = [tokenizer.windows(ids, length, every_bar=every_bar).astype(small) for _, ids in order]
     counts = [len(one) for one in windows]
     return Windows(
-        torch.from_numpy(np.concatenate(windows).astype(_smallest_integer(tokenizer.vocab_size))),
+        torch.from_numpy(np.concatenate(windows)),
         torch.tensor(np.repeat([ids[0] for _, ids in order], counts)),
         torch.tensor(np.repeat([number for number, _ in order], counts)),
     )

@@ -115,6 +115,11 @@ class Experiment:
             The directory cannot be written.
         """
         resolved = run_settings.resolve(settings)
+        if source.every_part and not run_settings.reading_options(resolved)["every_part"]:
+            name = resolved["tokenizer"]["name"]
+            raise UsageError(
+                f"the corpus was read with every part, but tokenizer {name!r} takes a melody; read it anew"
+            )
         read = dataclasses.asdict(source.reading)
         if "reading" in settings and resolved["reading"] != read:
             raise UsageError("the settings in [reading] are not those the corpus was read with; read it with them")
@@ -134,10 +139,9 @@ class Experiment:
         else:
             finetuning.check_tokenizer(resolved, init)
             tokenizer = init.tokenizer
-            pieces, moved = finetuning.into_range(pieces, source.names, tokenizer)
+            pieces, moved = transposition.into_range(pieces, source.names, tokenizer)
         encoded, refused = dataset.encode(pieces, source.names, tokenizer, transposition.shifts(transpose), cache=cache)
-        if transpose != "none":
-            refused += dataset.drop_copies(encoded, source.names)
+        refused += dataset.drop_copies(encoded, source.names)
         if not encoded:
             raise UsageError(f"no piece of {source.root} can be used: {corpus.summary(refused)}")
         split = corpus.split(list(encoded), resolved["data"]["fractions"], resolved["data"]["split_seed"])

@@ -7,13 +7,13 @@ transposes it. All else, the schedule above all, is the new run's own; nothing o
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from seqgan_music import building, checkpoint, config, pretrained, run_directory, transposition
+from seqgan_music import building, checkpoint, config, pretrained, run_directory
 from seqgan_music.algorithms.pretraining import negative_log_likelihood
-from seqgan_music.errors import PieceRefused, UsageError
+from seqgan_music.errors import UsageError
 from seqgan_music.run import Run
 
 if TYPE_CHECKING:
@@ -21,14 +21,10 @@ if TYPE_CHECKING:
 
     from seqgan_music.algorithms import Parts
     from seqgan_music.dataset import Dataset
-    from seqgan_music.notes import Piece
-    from seqgan_music.tokenizers import Tokenizer
 
 PRETRAINED = "pretrained"
 SECTIONS = ("tokenizer", "generator", "discriminator")
 DATA = ("length", "transpose")  # of [data]: what a window is
-OCTAVE = 12
-MOST_OCTAVES = 10  # MIDI has no more
 
 Weights = dict[str, dict[str, "Tensor"]]
 
@@ -105,33 +101,6 @@ def weights(settings: config.Config, data: Dataset, init: Run) -> Weights:
     return saved
 
 
-def into_range(
-    pieces: Sequence[Piece], names: Sequence[str], tokenizer: Tokenizer
-) -> tuple[list[Piece], dict[str, int]]:
-    """Move every piece that a tokenizer refuses by the fewest octaves with which it does not.
-
-    Parameters
-    ----------
-    pieces : sequence of Piece
-    names : sequence of str
-    tokenizer : Tokenizer
-
-    Returns
-    -------
-    pieces : list of Piece
-        Those that no octave helps are as they were.
-    moved : dict of str to int
-        Octaves upwards by name, of the pieces that were moved.
-    """
-    found, moved = [], {}
-    for piece, name in zip(pieces, names, strict=True):
-        fitting, octaves = _into_range(piece, tokenizer)
-        found.append(fitting)
-        if octaves:
-            moved[name] = octaves
-    return found, moved
-
-
 def facts(init: Run, start: Weights, parts: Parts, moved: Mapping[str, int]) -> dict[str, Any]:
     """What a new run keeps of where it comes from.
 
@@ -156,14 +125,3 @@ def facts(init: Run, start: Weights, parts: Parts, moved: Mapping[str, int]) -> 
 def _fit(network: Any, state: Mapping[str, Tensor]) -> bool:
     own = network.state_dict()
     return {name: tensor.shape for name, tensor in own.items()} == {name: t.shape for name, t in state.items()}
-
-
-def _into_range(piece: Piece, tokenizer: Tokenizer) -> tuple[Piece, int]:
-    for octaves in sorted(range(-MOST_OCTAVES, MOST_OCTAVES + 1), key=abs):
-        try:
-            moved = transposition.transposed(piece, OCTAVE * octaves)
-            tokenizer.encode(moved)
-        except PieceRefused:
-            continue
-        return moved, octaves
-    return piece, 0

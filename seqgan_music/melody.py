@@ -27,6 +27,8 @@ Table = NDArray[np.int64]
 MONOPHONIC_SHARE = 0.95
 MELODY_NOTES = 16
 """A part with fewer notes is not taken for the melody because it is high."""
+NO_SUCH_PART = "no such part"
+"""Reason for which a score without the part that was asked for is refused."""
 
 _NAMED = re.compile(r"melod|vocal|voice|lead(?!er|ing)|solo", re.IGNORECASE)
 _ONSET, _DURATION, _PITCH, _VELOCITY, _PART = range(5)
@@ -167,7 +169,7 @@ def _chosen(score: Score, per_part: dict[int, Table], selection: Selection) -> t
         asked = f"{asked} --program {selection.program}".strip()
     if not candidates:
         there = "; ".join(_described(score, number, len(table)) for number, table in per_part.items())
-        raise PieceRefused("no such part", f"none for {asked}; it has: {there}")
+        raise PieceRefused(NO_SUCH_PART, f"none for {asked}; it has: {there}")
     monophonic = [n for n in candidates if _monophonic_share(per_part[n], score.resolution) >= MONOPHONIC_SHARE]
     if selection.monophonic_only:
         if not monophonic:

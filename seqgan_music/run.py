@@ -14,6 +14,7 @@ from torch import Tensor
 from seqgan_music import (
     building,
     checkpoint,
+    melody,
     midi,
     registry,
     run_directory,
@@ -181,17 +182,17 @@ class Run:
         return ids.cpu(), start.cpu()
 
     def _sample_bars(
-        self, generator: Any, start: Tensor, bars: int, rng: torch.Generator, options: dict[str, Any]
+        self, generator: Any, start: Tensor, bars: float, rng: torch.Generator, options: dict[str, Any]
     ) -> tuple[Tensor, Tensor]:
         """As `sample`, END held back until the last row has its bars."""
-        if bars < 1:
+        if not bars > 0:
             raise UsageError(f"the number of bars must be at least 1, not {bars!r}")
         lengths = [self.tokenizer.bar_tokens(int(token), bars) for token in start]
         if None in lengths:
             raise UsageError("bars cannot be counted with this tokenizer")
         longest = max(length for length in lengths if length is not None)
         if options["prefix"] is not None and options["prefix"].shape[1] >= longest:
-            raise UsageError(f"the melody to continue fills {bars} bars already; ask for more bars, or leave them out")
+            raise UsageError("the melody to continue fills so many bars already; ask for more bars, or leave them out")
         ids = sampling.sample(generator, start, longest, rng, end_from=longest, **options)
         for row, length in zip(ids, lengths, strict=True):
             row[length:] = self.dataset.pad_id
@@ -260,6 +261,8 @@ class Run:
             begin, options["prefix"], shift = self._prime(prime)
             if getattr(self.tokenizer, "in_seconds", False):
                 stretch = TEMPO / begin.tempo  # so many more ticks in a quarter note leave a step its seconds
+                if options.get("bars") is not None:
+                    options["bars"] *= stretch
             changes = {"tempo": begin.tempo, "key": begin.key, **changes}
             if not polyphonic:
                 changes.setdefault("parts", begin.parts[:1])
@@ -275,7 +278,7 @@ class Run:
                 raise Failure(
                     f"{title} cannot be put in the key of the prime: {refused}; take another seed"
                 ) from refused
-            resolution = round(piece.resolution * stretch)
+            resolution = max(1, round(piece.resolution * stretch))
             pieces.append(dataclasses.replace(piece, title=title, resolution=resolution, **changes))
         return pieces
 
@@ -339,9 +342,10 @@ class Run:
         name = (prime.title or "the melody") if isinstance(prime, Piece) else str(prime)
         try:
             if not isinstance(prime, Piece):
-                every_part = getattr(self.tokenizer, "polyphonic", False)
-                prime, _ = midi.interpret(midi.content_of(prime), every_part=every_part)
-            moved = transposition.apply(prime, self.settings["data"].get("transpose", "none"))
+                prime = self._read(prime)
+            moved = transposition.apply(prime, self.settings["data"]["transpose"])
+            if "init" in self.facts:  # as its corpus was
+                (moved,), _ = transposition.into_range([moved], [name], self.tokenizer)
             ids = self.tokenizer.encode(moved)
         except PieceRefused as refused:
             remedy = REMEDIES.get(refused.reason, "").format(metres=self._metres())
@@ -349,6 +353,17 @@ class Run:
         pitched = sum(not prime.parts[note.part].drums for note in prime.notes)
         shift = int(moved.notes.pitch.sum() - prime.notes.pitch.sum()) // max(1, pitched)
         return prime, ids[:-1] if ids[-1] == self.tokenizer.end_id else ids, shift
+
+    def _read(self, path: str | Path) -> Piece:
+        """A file as those of the run's corpus were read; one without the part that those have, as it comes."""
+        options = run_settings.reading_options(self.settings, own_code=self.own_code)
+        content = midi.content_of(path, options["reading"])
+        try:
+            return midi.interpret(content, **options)[0]
+        except PieceRefused as refused:
+            if refused.reason != melody.NO_SUCH_PART:
+                raise
+            return midi.interpret(content, every_part=options["every_part"])[0]
 
     def _unfinished_phase(self) -> str | None:
         last = self.directory / run_directory.CHECKPOINTS / "last"

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import platform
 import time
 from collections.abc import Collection, Mapping
@@ -36,6 +37,11 @@ PART_OF_A_SIZE = 4
 LEAST_SIZE, LARGEST_SIZE = 2, 512
 EVALUATION_SAMPLES = 1000
 FEWEST_SAMPLES = 256  # fewer take hardly less time
+PATIENCE = 30.0  # seconds of clocking without a result, after which there is none
+
+
+class TooSlow(Exception):
+    """Clocking a training takes longer than anyone would wait for it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,6 +142,7 @@ class Timer:
         self.full: Estimate | None = None
         self.spent = 0.0
         self._stay: list[str] = []  # counts that are fixed
+        self._too_slow = False
 
     def __call__(self, settings: config.Config, tokenizer: Tokenizer, data: Dataset) -> config.Config:
         """The settings with the schedule that fits.
@@ -152,7 +159,11 @@ class Timer:
                 raise UsageError(f"algorithm {name!r} has no SCHEDULE, so its time is not known; leave out --minutes")
             return settings
         began = time.perf_counter()
-        costs = self._costs(settings, tokenizer, data, phases)
+        try:
+            costs = self._costs(settings, tokenizer, data, phases)
+        except TooSlow:
+            self._too_slow = True
+            return settings
         self.spent = time.perf_counter() - began
         counts = {phase: int(settings["algorithm"][entry.records]) for phase, entry in phases.items()}
         self.full = self.estimate = Estimate(costs, counts)
@@ -170,19 +181,29 @@ class Timer:
         depends = {
             "settings": {section: options for section, options in settings.items() if section != "reading"},
             "data": [data.vocab_size, *(len(getattr(data, part)) for part in dataset.PARTS)],
-            "machine": [platform.node(), torch.get_num_threads(), self.evaluate],
+            "machine": [
+                platform.node(),
+                str(building.choose_device(settings["run"]["device"])),
+                torch.get_num_threads(),
+            ],
+            "evaluate": self.evaluate,
             "versions": versions(),
         }
         key = digest("costs", json.dumps(depends, sort_keys=True, default=str))
         if self.cache and (known := self.cache.get(key)):
             return Costs(**json.loads(known))
-        costs = measure(settings, tokenizer, data, phases, own_code=self.own_code, evaluate=self.evaluate)
+        patience = PATIENCE if self.minutes is None else math.inf  # a schedule cannot be fitted without
+        costs = measure(
+            settings, tokenizer, data, phases, own_code=self.own_code, evaluate=self.evaluate, patience=patience
+        )
         if self.cache:
             self.cache.put({key: json.dumps(dataclasses.asdict(costs)).encode()})
         return costs
 
     def remarks(self) -> list[str]:
         """What a person should know about the schedule that was chosen, a sentence each."""
+        if self._too_slow:
+            return [f"no estimate of the time: on this machine, as busy as it is, that would take over {PATIENCE:g} s"]
         if self.minutes is None or self.estimate is None or self.full is None:
             return []
         given, need = f"{self.minutes:g} minute{'s' if self.minutes != 1 else ''}", self.estimate.seconds + self.spent
@@ -250,6 +271,7 @@ def measure(
     *,
     own_code: bool = False,
     evaluate: bool = True,
+    patience: float = math.inf,
 ) -> Costs:
     """Clock a small part of every phase on copies.
 
@@ -264,7 +286,15 @@ def measure(
         Whether components outside the package may be loaded.
     evaluate : bool
         Whether figures will be taken at the end.
+    patience : float
+        Seconds.
+
+    Raises
+    ------
+    TooSlow
+        It has taken longer than `patience`.
     """
+    give_up = time.perf_counter() + patience
     options, windows = settings["algorithm"], len(data.train)
     steps = {option: size for entry in phases.values() for option, size in entry.steps.items()}
     sizes = {size for size in (*(entry.size for entry in phases.values()), *steps.values()) if size}
@@ -281,6 +311,8 @@ def measure(
         for record in algorithm:
             _wait_for(parts.rng.device)
             now = time.perf_counter()
+            if now > give_up:
+                raise TooSlow
             seconds[record.phase], began = now - began, now
         return seconds
 

@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import dataclasses
 import re
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -18,7 +20,12 @@ from seqgan_music.errors import PieceRefused, UsageError
 from seqgan_music.metrics.key import PITCH_CLASSES, UNDEFINED, find_key, key_correlations, pitch_class_durations
 from seqgan_music.notes import Notes, Piece
 
+if TYPE_CHECKING:
+    from seqgan_music.tokenizers import Tokenizer
+
 MODES = ("none", "key", "augment")
+OCTAVE = 12
+MOST_OCTAVES = 10  # MIDI has no more
 SHIFTS = range(-5, 7)
 """Semitones: every key once, none further than half an octave away."""
 MARGIN = 0.2
@@ -100,6 +107,33 @@ def transposed(piece: Piece, shift: int) -> Piece:
     # Among drums, which stay, the order of what sounds together may change.
     table = table[np.lexsort((table[:, 4], table[:, 2], table[:, 0]))]
     return dataclasses.replace(piece, notes=Notes.from_table(table), key=_key_above(piece.key, shift))
+
+
+def into_range(
+    pieces: Sequence[Piece], names: Sequence[str], tokenizer: Tokenizer
+) -> tuple[list[Piece], dict[str, int]]:
+    """Move every piece that a tokenizer refuses by the fewest octaves with which it does not.
+
+    Parameters
+    ----------
+    pieces : sequence of Piece
+    names : sequence of str
+    tokenizer : Tokenizer
+
+    Returns
+    -------
+    pieces : list of Piece
+        Those that no octave helps are as they were.
+    moved : dict of str to int
+        Octaves upwards by name, of the pieces that were moved.
+    """
+    found, moved = [], {}
+    for piece, name in zip(pieces, names, strict=True):
+        fitting, octaves = _into_range(piece, tokenizer)
+        found.append(fitting)
+        if octaves:
+            moved[name] = octaves
+    return found, moved
 
 
 def key_of(piece: Piece) -> str | None:
@@ -197,3 +231,14 @@ def _key_above(key: str | None, shift: int) -> str | None:
     sharps = (_sharps(fifths, mode) + 7 * shift + most_flats) % PITCH_CLASSES - most_flats
     accidentals, letter = divmod(sharps - midi_events.MODES[mode] + 1, len(_FIFTHS))
     return f"{_FIFTHS[letter]}{'#' * accidentals}{'-' * -accidentals} {mode}"
+
+
+def _into_range(piece: Piece, tokenizer: Tokenizer) -> tuple[Piece, int]:
+    for octaves in sorted(range(-MOST_OCTAVES, MOST_OCTAVES + 1), key=abs):
+        try:
+            moved = transposed(piece, OCTAVE * octaves)
+            tokenizer.encode(moved)
+        except PieceRefused:
+            continue
+        return moved, octaves
+    return piece, 0

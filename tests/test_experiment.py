@@ -1,16 +1,19 @@
+import dataclasses
 import itertools
 import json
 import math
 import random
+import shutil
 
 import numpy as np
 import pytest
 import torch
 
-from seqgan_music import checkpoint, config, corpus, dataset, evaluation, experiment, run_directory, run_settings
+from seqgan_music import checkpoint, config, corpus, dataset, evaluation, experiment, midi, run_directory, run_settings
 from seqgan_music.algorithms.record import Record
 from seqgan_music.errors import Failure, UsageError
 from seqgan_music.experiment import Experiment, warnings_about
+from seqgan_music.notes import Notes
 from seqgan_music.run import Run
 from seqgan_music.run_directory import read_log
 
@@ -361,3 +364,28 @@ def test_weights_that_do_not_fit_the_config_are_a_failure(create, tmp_path):
         Experiment.resume(tmp_path / "run")
     with pytest.raises(Failure, match=r"do not fit its config\.toml"):
         Run(tmp_path / "run").generate(1)
+
+
+def test_a_tune_that_differs_in_loudness_or_ticks_alone_is_used_once(create, few_tunes, tmp_path):
+    folder = tmp_path / "midi"
+    shutil.copytree(few_tunes, folder)
+    for file in sorted(few_tunes.iterdir()):
+        piece = midi.read(file)
+        table = piece.notes.table
+        table[:, 3] = 33
+        midi.write(dataclasses.replace(piece, notes=Notes.from_table(table)), folder / f"quiet {file.name}")
+        table[:, :2] *= 2
+        finer = dataclasses.replace(piece, notes=Notes.from_table(table), resolution=2 * piece.resolution)
+        midi.write(finer, folder / f"finer {file.name}")
+    made = create(tmp_path / "run", corpus.read_corpus(folder))
+    facts = run_directory.read_facts(made.directory)["corpus"]
+    assert facts["pieces"] == len(list(few_tunes.iterdir()))
+    assert {refusal["reason"] for refusal in facts["refused"]} == {"duplicate"}
+    data = made.parts.dataset
+    train = {tuple(row) for row in data.train.ids.tolist()}
+    assert not all(tuple(row) in train for row in data.test.ids.tolist())
+
+
+def test_a_corpus_of_whole_scores_is_not_taken_for_one_of_melodies(create, few_tunes, tmp_path):
+    with pytest.raises(UsageError, match="read with every part, but tokenizer 'grid' takes a melody"):
+        create(tmp_path / "run", corpus.read_corpus(few_tunes, every_part=True))

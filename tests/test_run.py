@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 
+import seqgan_music
 from seqgan_music import checkpoint, midi, sampling
 from seqgan_music import run as run_module
 from seqgan_music.errors import Failure, UsageError
@@ -241,7 +242,7 @@ def test_bars_count_those_of_the_prime(tiny_run, tune):
     assert drawn.shape[1] == 9 * bar
     assert not (drawn >= tiny_run.dataset.end_id).any()
     for bars in (3, 4):
-        with pytest.raises(UsageError, match=f"fills {bars} bars already; ask for more"):
+        with pytest.raises(UsageError, match="fills so many bars already; ask for more"):
             tiny_run.generate(1, prime=tune, bars=bars)
 
 
@@ -386,3 +387,29 @@ def test_steps_in_seconds_keep_them_at_the_tempo_of_a_prime(tiny_experiment, tmp
         assert piece.resolution == 640
         seconds = [note.onset / piece.resolution * 60 / piece.tempo for note in piece.notes]
         assert seconds[:10] == pytest.approx([0.4 * n for n in range(10)], abs=0.002)
+
+
+@pytest.mark.parametrize("tempo", [60.0, 90.0, 240.0])
+def test_bars_are_those_of_the_prime_when_steps_are_in_seconds(tiny_experiment, tmp_path, tempo):
+    made = tiny_experiment(tmp_path / "run", tokenizer={"name": "pitch"}, algorithm={"name": "mle", "epochs": 1})
+    list(made)
+    prime = Piece([Note(240 * n, 240, 64 + n % 5) for n in range(16)], tempo=tempo, metre=(2, 4))  # four bars
+    for piece in Run(tmp_path / "run").generate(4, prime=prime, bars=12):
+        assert piece.end / piece.ticks_per_bar == pytest.approx(12, abs=0.7), "to the nearest step"
+
+
+def test_a_prime_is_read_as_the_corpus_was(tiny_experiment, few_tunes, tmp_path):
+    low = [Note(240 * n, 240, 62 + n % 3) for n in range(16)]
+    high = [Note(240 * n, 240, 74 + n % 3, part=1) for n in range(16)]
+    two = Piece(
+        sorted([*low, *high], key=lambda note: note.onset), metre=(2, 4), parts=(Part(name="a"), Part(name="b"))
+    )
+    midi.write(two, tmp_path / "two.mid")
+    midi.write(dataclasses.replace(two, notes=low, parts=(Part(),)), tmp_path / "one.mid")
+    source = seqgan_music.read_corpus(few_tunes, reading=midi.Reading(track="1"))
+    list(tiny_experiment(tmp_path / "run", source, algorithm={"name": "mle", "epochs": 1}))
+    run = Run(tmp_path / "run")
+    first_part = run.generate(1, prime=tmp_path / "two.mid")[0].notes[:16].pitch.tolist()
+    assert first_part == [note.pitch for note in low], "the lower one, as asked for then"
+    run.settings["reading"]["track"] = "vocals"
+    assert run.generate(1, prime=tmp_path / "one.mid")[0].notes[:16].pitch.tolist() == first_part

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from seqgan_music import building, checkpoint, config, experiment, run_settings, timing
+from seqgan_music.cache import Cache
 from seqgan_music.errors import UsageError
 from seqgan_music.experiment import Experiment
 from seqgan_music.run_directory import read_log
@@ -66,6 +67,7 @@ def test_the_full_cost_is_told_from_small_parts(samples, windows, tmp_path, monk
     own = {"name": f"{tmp_path / 'own.py'}:Proportional", "samples": samples}
     settings = run_settings.resolve({**settings, "algorithm": own})
     monkeypatch.setattr(time, "perf_counter", Clock())
+    monkeypatch.setattr(timing, "PATIENCE", math.inf)
     timer = Timer()
     assert timer(settings, tokenizer, data) == settings
     n = samples or len(data.train)
@@ -224,3 +226,29 @@ def test_a_training_of_some_minutes_by_the_function(known_costs, few_tunes, tiny
         on_record=lambda record, _: heard.append((record.phase, record.of)),
     )
     assert heard == [("mle", 1), ("discriminator", 1), ("adversarial", 1)]
+
+
+def test_a_machine_too_busy_for_an_estimate_is_no_reason_to_wait(windows, monkeypatch):
+    settings, tokenizer, data = windows
+    monkeypatch.setattr(timing, "PATIENCE", 0.0)
+    timer = Timer()
+    assert timer(settings, tokenizer, data) == settings
+    assert timer.estimate is None
+    (remark,) = timer.remarks()
+    assert remark.startswith("no estimate of the time")
+    fitted = Timer(1e-6)  # which needs the costs, whatever it takes
+    assert fitted(settings, tokenizer, data) != settings
+    assert fitted.estimate is not None
+
+
+def test_costs_are_found_again_unless_a_schedule_is_fitted(windows, monkeypatch, tmp_path):
+    settings, tokenizer, data = windows
+    first = Timer(cache=Cache(tmp_path))
+    first(settings, tokenizer, data)
+    monkeypatch.setattr(timing, "measure", lambda *_, **__: pytest.fail("clocked again"))
+    again = Timer(cache=Cache(tmp_path))
+    again(settings, tokenizer, data)
+    assert again.estimate == first.estimate
+    for other in (Timer(1.0, cache=Cache(tmp_path)), Timer(cache=Cache(tmp_path), evaluate=False)):
+        with pytest.raises(pytest.fail.Exception):
+            other(settings, tokenizer, data)

@@ -322,7 +322,7 @@ def test_a_tune_in_two_keys_is_one_tune(tmp_path, tiny_experiment, few_tunes):
         facts = run_directory.read_facts(made.directory)["corpus"]
         assert facts["pieces"] == count
         if mode != "none":
-            detail = f"same notes as {name}, in another key"
+            detail = f"same tokens as {name}"
             assert facts["refused"] == [{"path": "zz copy.mid", "reason": "duplicate", "detail": detail}]
 
 

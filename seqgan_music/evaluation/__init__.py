@@ -218,7 +218,8 @@ def evaluate_run(
     data, tokenizer = run.dataset, run.tokenizer
     held_out = data.test
     if against is not None:
-        held_out = _cut(read(against), tokenizer, data.length, run.settings["data"]["transpose"])
+        transpose, moved = run.settings["data"]["transpose"], "init" in run.facts
+        held_out = _cut(read(against), tokenizer, data.length, transpose, by_octaves=moved)
     drawn = {stage: run.sample(samples, stage=stage, seed=seed, device=device) for stage in run.stages}
     sets = {stage: MelodySet.of(tokenizer.melodies(ids, start)) for stage, (ids, start) in drawn.items()}
     rows, facts = _beside_anchors(sets, data, held_out, tokenizer, samples=samples, seed=seed)
@@ -332,9 +333,13 @@ def _without_repeats(windows: Windows) -> tuple[Tensor, Tensor]:
     return ids[rows], start[rows]
 
 
-def _cut(source: corpus.Corpus, tokenizer: Tokenizer, length: int, transpose: str = "none") -> Windows:
-    """Windows without overlap of all pieces that the tokenizer can say."""
+def _cut(
+    source: corpus.Corpus, tokenizer: Tokenizer, length: int, transpose: str = "none", *, by_octaves: bool = False
+) -> Windows:
+    """Windows without overlap of all pieces that the tokenizer can say, if wanted by moving them by octaves."""
     pieces = [transposition.apply(piece, transpose) for piece in source.pieces]
+    if by_octaves:
+        pieces, _ = transposition.into_range(pieces, source.names, tokenizer)
     encoded, refused = dataset.encode(pieces, source.names, tokenizer, transposition.shifts(transpose))
     if not encoded:
         raise UsageError(f"no piece of {source.root} can be measured: {corpus.summary(refused)}")

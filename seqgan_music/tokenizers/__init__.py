@@ -65,7 +65,7 @@ class Tokenizer(Protocol):
     def windows(self, ids: Sequence[int], length: int, *, every_bar: bool) -> np.ndarray:
         """Cut an encoded piece at bar lines."""
 
-    def bar_tokens(self, start: int, bars: int) -> int | None:
+    def bar_tokens(self, start: int, bars: float) -> int | None:
         """Tokens that fill some bars, or None where tokens have no fixed duration."""
 
     @classmethod

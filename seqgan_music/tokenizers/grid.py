@@ -159,6 +159,6 @@ class GridTokenizer(OnGrid):
         cut[:, 0] = tokens[np.maximum.accumulate(event)[first]]
         return cut
 
-    def bar_tokens(self, start: int, bars: int) -> int:
+    def bar_tokens(self, start: int, bars: float) -> int:
         """Tokens that fill `bars` bars in the metre of a START."""
-        return self._steps_per_bar(self._metre(start)) * bars
+        return round(self._steps_per_bar(self._metre(start)) * bars)

@@ -213,7 +213,7 @@ class NoteTokenizer(OnGrid):
         bar = self._steps_per_bar(self._metre(ids[0]))
         return cut_bars(tokens.tolist(), self._bars(tokens, bar), length, self.pad_id, every_bar=every_bar)
 
-    def bar_tokens(self, start: int, bars: int) -> None:
+    def bar_tokens(self, start: int, bars: float) -> None:
         """None: how long a token lasts is its own choice."""
 
     def _bars(self, tokens: Ints, bar: int) -> Iterator[tuple[int, list[int], int]]:

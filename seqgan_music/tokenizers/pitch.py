@@ -243,7 +243,7 @@ class PitchTokenizer(Framed):
         lines = np.unique(np.floor(np.arange(len(tokens) / bar + 1) * bar + 0.5).astype(np.int64))
         return cut_steps(tokens, lines, length, self.pad_id, every_bar=every_bar)[0]
 
-    def bar_tokens(self, start: int, bars: int) -> int:
+    def bar_tokens(self, start: int, bars: float) -> int:
         """Tokens that fill `bars` bars in the metre of a START, to the nearest; steps in seconds at tempo 120."""
         return max(1, round(bars * _bar(self._metre(start)) / self._quarters(TEMPO)))
 

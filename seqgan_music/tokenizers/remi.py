@@ -337,7 +337,7 @@ class RemiTokenizer(OnGrid):
         """
         return cut_bars(list(ids[1:]), self._bars(ids), length, self.pad_id, every_bar=every_bar)
 
-    def bar_tokens(self, start: int, bars: int) -> None:
+    def bar_tokens(self, start: int, bars: float) -> None:
         """None: a bar takes as many tokens as it has notes for."""
 
     def _bars(self, ids: Sequence[int]) -> Iterator[tuple[int, list[int], int]]:
@@ -383,7 +383,7 @@ class RemiTokenizer(OnGrid):
         instruments = torch.tensor(sorted({0, *self.programs}), device=read.program.device)
         own = read.note[:, None] & (read.program[:, None] == instruments[:, None])  # (B, instruments, T)
         count = own.sum(2)
-        mean = (own * read.pitch[:, None]).sum(2) / count.double()
+        mean = (own * read.pitch[:, None]).sum(2) / count.float()
         candidates = (count > 0) & (2 * count >= count.amax(1, keepdim=True))
         best = torch.where(candidates, mean, -1.0).argmax(1)
         return torch.where(candidates.any(1), instruments[best], DRUMS - 1)
