@@ -70,11 +70,11 @@ def command(
     seqgan-music generate runs/latest --metre 6/8 --bars 16 --temperature 0.9
     seqgan-music generate --prime mine.mid --format mid,wav,png --program violin
     """
-    from seqgan_music.formats import check, write_all
+    from seqgan_music.formats import check, check_folder, write_all
     from seqgan_music.run import Run
     from seqgan_music.sound import Synthesizer
 
-    wanted = check([name.strip() for name in formats.split(",") if name.strip()])
+    wanted = check([name.strip().lower() for name in formats.split(",") if name.strip()])
     if soundfont is not None and "wav" not in wanted:
         raise UsageError("--soundfont is for sound; ask for it with --format wav")
     synthesizer = Synthesizer(soundfont) if "wav" in wanted else None
@@ -87,13 +87,15 @@ def command(
             "then generate runs/latest",
             err=True,
         )
-    pieces = Run(run, own_code=own_code).generate(n, **choices)
+    opened = Run(run, own_code=own_code)
+    check_folder(out)  # before the work, which may be long
+    pieces = opened.generate(n, **choices)
     written = write_all(pieces, out, wanted, synthesizer=synthesizer)
     if synthesizer is not None:
         click.echo(f"sound: {synthesizer}", err=True)
     silent = sum(not piece.notes for piece in pieces)
     click.echo(
-        f"{len(pieces)} melodies in {out}"
+        f"{len(pieces)} melod{'y' if len(pieces) == 1 else 'ies'} in {out}"
         + (f", {silent} of them without a note" if silent else "")
         + (f"; {written.others} files there are not of them" if written.others else "")
     )

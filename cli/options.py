@@ -80,9 +80,10 @@ def reading_settings(
         if name not in LIMITS:
             raise UsageError(f"--limit {text}: write it as bytes=8000000; there are {', '.join(LIMITS)}")
         try:
-            settings[f"max_{name}"] = LIMITS[name](float(value))
-        except (ValueError, OverflowError):
-            raise UsageError(f"--limit {text}: {value!r} is not a number") from None
+            settings[f"max_{name}"] = LIMITS[name](value)
+        except ValueError:
+            kind = "whole number" if LIMITS[name] is int else "number"
+            raise UsageError(f"--limit {text}: write it as {name}=VALUE, a {kind}") from None
     return settings
 
 

@@ -108,7 +108,7 @@ def command(
     evaluated: bool,
     **choices: Any,
 ) -> None:
-    """Train on a folder of MIDI (or one file), or go on with a run.
+    """Train on a folder of MIDI, or go on with a run.
 
     \b
     seqgan-music train midi_data/
@@ -129,14 +129,26 @@ def command(
     elif source is None:
         raise UsageError("name a folder of MIDI, such as: seqgan-music train midi_data/")
     else:
-        experiment = _created(source, device=device, own_code=own_code, evaluated=evaluated, **choices)
+        try:
+            experiment = _created(source, device=device, own_code=own_code, evaluated=evaluated, **choices)
+        except KeyboardInterrupt:
+            click.echo("stopped before the training began; what was read so far is kept in the cache", err=True)
+            sys.exit(130)
     _train(experiment)
     from seqgan_music.run import Run
 
     run = Run(experiment.directory, own_code=own_code or resume is None)
     if evaluated:
         click.echo("measuring ...", err=True)
-    evaluation = run.finish(evaluate=evaluated)
+    try:
+        evaluation = run.finish(evaluate=evaluated)
+    except KeyboardInterrupt:
+        click.echo(
+            f"stopped; the training is done and saved. Measure it with:\n"
+            f"  seqgan-music evaluate {options.shown(run.directory)}",
+            err=True,
+        )
+        sys.exit(130)
     if evaluation is not None:
         from seqgan_music import report
 
@@ -192,8 +204,10 @@ def _created(
         point_latest_at(experiment.directory)
     facts = read_facts(experiment.directory)
     data, used = experiment.parts.dataset, facts["corpus"]
+    # `inspect` knows of no other run and nothing of these options.
+    pointer = "" if start is not None or read else f", see seqgan-music inspect {options.shown(source)}"
     click.echo(
-        f"{used['pieces']} tunes; {len(used['refused'])} refused, see seqgan-music inspect {options.shown(source)}\n"
+        f"{used['pieces']} tunes; {len(used['refused'])} refused{pointer}\n"
         f"windows of {data.length} tokens: {len(data.train)} train, {len(data.validation)} validation, "
         f"{len(data.test)} test; vocabulary {data.vocab_size}; device {experiment.device}",
         err=True,

@@ -205,8 +205,8 @@ def split(
     count = len(order)
     if count < len(PARTS):
         raise UsageError(
-            f"only {count} usable piece{'s' if count != 1 else ''}, but {', '.join(PARTS)} need at least one each; "
-            f"add more files"
+            f"only {count} usable piece{'s' if count != 1 else ''}, but {', '.join(PARTS)} need at least one each: "
+            "add more files; to go on from a single melody, see seqgan-music generate --prime"
         )
     random.Random(seed).shuffle(order)
     validation = max(1, round(count * fractions[1]))

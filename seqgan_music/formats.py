@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -89,6 +90,18 @@ def write_all(
             _writer(name, synthesizer)(piece, path)
             written.append(path)
     return Written(tuple(written), _others(folder, written))
+
+
+def check_folder(folder: Path) -> None:
+    """Refuse a folder that cannot be made or written to, without making it.
+
+    Raises
+    ------
+    Failure
+    """
+    there = next(place for place in (folder, *folder.absolute().parents) if place.exists())
+    if not (there.is_dir() and os.access(there, os.W_OK)):
+        raise Failure(f"cannot make the folder {folder}: {there} is no folder that can be written to")
 
 
 def _writer(name: str, synthesizer: sound.Synthesizer | None) -> Writer:

@@ -144,9 +144,9 @@ class _Reader:
         try:
             while at < end:
                 if time.monotonic() > self.deadline:
-                    raise PieceRefused(TOO_SLOW, "reading was given up; the limit of seconds can be raised")
+                    raise PieceRefused(TOO_SLOW, "reading was given up; --limit seconds=N raises that")
                 if len(self.rows) > self.most_notes:
-                    raise PieceRefused("too many notes", f"more than {self.most_notes:,}; the limit can be raised")
+                    raise PieceRefused("too many notes", f"more than {self.most_notes:,}; --limit notes=N raises that")
                 stop = min(end, at + _BYTES_AT_ONCE)
                 while at < stop:
                     byte = content[at]
@@ -266,7 +266,7 @@ class _Reader:
         """The score, its notes in order."""
         score = self.score
         if len(self.rows) > self.most_notes:
-            raise PieceRefused("too many notes", f"more than {self.most_notes:,}; the limit can be raised")
+            raise PieceRefused("too many notes", f"more than {self.most_notes:,}; --limit notes=N raises that")
         if not self.rows:
             raise PieceRefused("no notes", "no note is both struck and released")
         if (end := max(onset + duration for onset, duration, *_ in self.rows)) > _LAST_TICK:

@@ -6,9 +6,10 @@ import contextlib
 import multiprocessing
 import os
 import signal
+import threading
 import time
 from collections import deque
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
 from typing import Any, TypeVar
@@ -132,7 +133,8 @@ class _Worker:
         self.connection, theirs = context.Pipe()
         self.process = context.Process(target=_serve, args=(self.function, theirs), daemon=True)
         try:
-            self.process.start()
+            with _deaf_to_ctrl_c():
+                self.process.start()
         except OSError as error:
             raise Failure(f"another process cannot be started: {error.strerror}; ask for fewer") from error
         finally:
@@ -182,6 +184,19 @@ class _Worker:
         self.connection.close()
         self.process.kill()
         self.process.join()
+
+
+@contextlib.contextmanager
+def _deaf_to_ctrl_c() -> Iterator[None]:
+    """A process that is started meanwhile leaves Ctrl-C to the one that reads its results, while it starts too."""
+    if threading.current_thread() is not threading.main_thread():  # others may not say what a signal does
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _serve(function: Callable[[Any], Any], connection: Connection) -> None:

@@ -34,10 +34,11 @@ if TYPE_CHECKING:
 
 STAGES = ("mle", "adversarial", "best")
 SLOWEST, FASTEST = 4, 1000  # tempos in quarter notes a minute; MIDI has none below 3.58
+MOST_BARS = 10_000  # an hour or more; beyond that it is a slip of the keyboard
 CANDIDATES_AT_ONCE = 1024
 REMEDIES = {
-    "metre outside the vocabulary": "; this run knows {metres}: train one on tunes in that metre, or rebar the melody",
-    "pitch outside the vocabulary": "; transpose the melody into it",
+    "metre outside the vocabulary": "; train a run on tunes in that metre, or rebar the melody",
+    "pitch outside the vocabulary": "; no octave helps, for the melody is wider than that",
 }  # for a melody to continue, by the reason it is refused for
 
 
@@ -113,7 +114,7 @@ class Run:
         stage = self._stage(stage)
         weights = run_directory.stage_weights(self.directory, stage).get("discriminator")
         if weights is None:
-            why = "; it was exported without --with-discriminator" if "exported" in self.facts else ""
+            why = "; nor has any run that was exported without --with-discriminator" if "exported" in self.facts else ""
             raise UsageError(f"{self.directory} has no trained discriminator at stage {stage!r}{why}")
         name = self.settings["loss"]["name"]
         loss = registry.resolve(DISCRIMINATOR_LOSSES, "loss", name, own_code=self.own_code)
@@ -185,8 +186,8 @@ class Run:
         self, generator: Any, start: Tensor, bars: float, rng: torch.Generator, options: dict[str, Any]
     ) -> tuple[Tensor, Tensor]:
         """As `sample`, END held back until the last row has its bars."""
-        if not bars > 0:
-            raise UsageError(f"the number of bars must be at least 1, not {bars!r}")
+        if not 0 < bars <= MOST_BARS:
+            raise UsageError(f"the number of bars must lie in 1..{MOST_BARS}, not {bars!r}")
         lengths = [self.tokenizer.bar_tokens(int(token), bars) for token in start]
         if None in lengths:
             raise UsageError("bars cannot be counted with this tokenizer")
@@ -263,7 +264,7 @@ class Run:
                 stretch = TEMPO / begin.tempo  # so many more ticks in a quarter note leave a step its seconds
                 if options.get("bars") is not None:
                     options["bars"] *= stretch
-            changes = {"tempo": begin.tempo, "key": begin.key, **changes}
+            changes = {"tempo": min(max(begin.tempo, SLOWEST), FASTEST), "key": begin.key, **changes}
             if not polyphonic:
                 changes.setdefault("parts", begin.parts[:1])
         ids, start = self.sample(n, **options)
@@ -344,12 +345,10 @@ class Run:
             if not isinstance(prime, Piece):
                 prime = self._read(prime)
             moved = transposition.apply(prime, self.settings["data"]["transpose"])
-            if "init" in self.facts:  # as its corpus was
-                (moved,), _ = transposition.into_range([moved], [name], self.tokenizer)
+            (moved,), _ = transposition.into_range([moved], [name], self.tokenizer)
             ids = self.tokenizer.encode(moved)
         except PieceRefused as refused:
-            remedy = REMEDIES.get(refused.reason, "").format(metres=self._metres())
-            raise UsageError(f"cannot continue {name}: {refused}{remedy}") from refused
+            raise UsageError(f"cannot continue {name}: {refused}{REMEDIES.get(refused.reason, '')}") from refused
         pitched = sum(not prime.parts[note.part].drums for note in prime.notes)
         shift = int(moved.notes.pitch.sum() - prime.notes.pitch.sum()) // max(1, pitched)
         return prime, ids[:-1] if ids[-1] == self.tokenizer.end_id else ids, shift

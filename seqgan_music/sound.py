@@ -23,6 +23,7 @@ LOUDNESS = 10 ** (-20 / 20)  # root mean square over the whole piece, full scale
 CEILING = 10 ** (-1 / 20)  # no sample is larger
 TAIL = 1e-3  # of the largest sample: what comes after the last louder one, and after the piece, is cut off
 INAUDIBLE = 1e-7  # FluidSynth's silence is not quite 0
+LONGEST = 20 * 60.0  # seconds of sound, which take three gigabytes to make
 PATIENCE = 60.0  # seconds, beside those of the piece
 VARIABLE = "SOUNDFONT"
 FOLDERS = (
@@ -73,6 +74,11 @@ class Synthesizer:
         ndarray (samples,) or (samples, 2)
             At `RATE`, at least as long as the piece and as a bar; silent for a piece in which nothing sounds.
         """
+        if _seconds(piece) > LONGEST:
+            raise UsageError(
+                f"{piece.title or 'the piece'} would sound for {_seconds(piece) / 60:.0f} minutes, longer than the "
+                f"{LONGEST / 60:.0f} that are written: ask for fewer bars or a faster tempo, or leave wav out"
+            )
         samples: NDArray[Any] = np.zeros(0)
         if (piece.notes.duration > 0).any():
             if self._program and not self.complaint:

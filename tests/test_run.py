@@ -101,7 +101,7 @@ def test_the_metre_is_that_of_the_pieces_or_drawn_from_the_corpus(tiny_run):
     [
         ({"metre": (7, 8)}, r"no metre 7/8; it knows: .*6/8"),
         ({"stage": "worst"}, "no stage 'worst'; it has: mle, adversarial, best"),
-        ({"bars": 0}, "number of bars must be at least 1"),
+        ({"bars": 0}, "number of bars must lie in 1..10000"),
         ({"n": 0}, "number of pieces must be at least 1"),
         ({"temperature": 0.0}, "temperature"),
         ({"top_k": -1}, "top-k"),
@@ -256,8 +256,11 @@ def test_a_prime_may_end_within_a_bar(tiny_run):
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
-        ({"metre": (7, 8)}, r"metre outside the vocabulary: 7/8; this run knows .*6/8.*: train one on tunes in"),
-        ({"notes": [Note(0, 480, 12)]}, r"pitch outside the vocabulary: .*the range is .*; transpose"),
+        ({"metre": (7, 8)}, r"metre outside the vocabulary: 7/8, where there are .*6/8.*; train a run on tunes in"),
+        (
+            {"notes": [Note(0, 480, 40), Note(480, 480, 90)]},
+            r"pitch outside the vocabulary: .*the range is .*no octave helps",
+        ),
         ({"notes": ()}, "no notes"),
         ({"notes": [Note(480 * i + 60, 200, 60) for i in range(9)]}, "rhythm off the grid"),
     ],
@@ -361,7 +364,7 @@ def test_best_of_is_refused_where_there_are_no_odds(tiny_run, own_run, tiny_expe
     with pytest.raises(UsageError, match="no trained discriminator at stage 'mle'"):
         Run(tmp_path / "mle").generate(1, best_of=2)
     export(tiny_run, tmp_path / "small")
-    with pytest.raises(UsageError, match="at stage 'best'; it was exported without --with-discriminator"):
+    with pytest.raises(UsageError, match="at stage 'best'; nor has any run that was exported without"):
         Run(tmp_path / "small").generate(1, best_of=2)
     export(tiny_run, tmp_path / "whole", with_discriminator=True)
     assert len(Run(tmp_path / "whole").generate(2, best_of=2)) == 2
@@ -413,3 +416,17 @@ def test_a_prime_is_read_as_the_corpus_was(tiny_experiment, few_tunes, tmp_path)
     assert first_part == [note.pitch for note in low], "the lower one, as asked for then"
     run.settings["reading"]["track"] = "vocals"
     assert run.generate(1, prime=tmp_path / "one.mid")[0].notes[:16].pitch.tolist() == first_part
+
+
+def test_a_prime_out_of_range_is_moved_by_octaves_and_back(tiny_run, tune):
+    low = dataclasses.replace(tune, notes=[dataclasses.replace(note, pitch=note.pitch - 24) for note in tune.notes])
+    usual, moved = (tiny_run.generate(2, prime=prime, seed=4) for prime in (tune, low))
+    for one, other in zip(usual, moved, strict=True):
+        begin = len(tune.notes)
+        assert other.notes.pitch[:begin].tolist() == (one.notes.pitch[:begin] - 24).tolist()
+        assert len(other.notes) > begin
+
+
+def test_no_tempo_of_a_prime_is_beyond_what_is_written(tiny_run, tune):
+    for tempo, kept in ((6e7, 1000.0), (3.6, 4.0)):
+        assert tiny_run.generate(1, prime=dataclasses.replace(tune, tempo=tempo))[0].tempo == kept

@@ -190,3 +190,10 @@ def test_what_is_no_soundfont_is_refused_with_the_place_that_names_it(tmp_path, 
         monkeypatch.setenv("SOUNDFONT", str(tmp_path / file))
         with pytest.raises(UsageError, match=f"^SOUNDFONT = .*{file} {says}"):
             Synthesizer()
+
+
+def test_hours_of_sound_are_refused_before_they_are_made(tmp_path):
+    long = Piece([Note(0, 480, 60), Note(480 * 4000, 480, 62)], title="A march")
+    with pytest.raises(UsageError, match="A march would sound for 33 minutes"):
+        Synthesizer().write(long, tmp_path / "a.wav")
+    assert not list(tmp_path.iterdir())

@@ -263,6 +263,12 @@ def evaluate_folder(
     measured, real = read(folder, duplicates=True), read(against)
     tokenizer = GridTokenizer.fit([*measured.pieces, *real.pieces])
     encoded, _ = dataset.encode(real.pieces, real.names, tokenizer)
+    dataset.drop_copies(encoded, real.names)
+    if len(encoded) < len(dataset.PARTS):
+        raise UsageError(
+            f"too few usable tunes in {against}: {len(encoded)}; it is divided into references, the row real and what "
+            "the chains learn from, so it needs three at least"
+        )
     data = dataset.build(encoded, corpus.split(list(encoded), (1 / 3, 1 / 3, 1 / 3), seed), tokenizer, length=length)
     ids, start = _cut(measured, tokenizer, length)[slice(None)]
     one = MelodySet.of(tokenizer.melodies(ids, start))

@@ -78,7 +78,8 @@ class Framed:
 
     def _refuse_metre(self, piece: Piece) -> None:
         if piece.metre not in self.start_ids:
-            raise PieceRefused("metre outside the vocabulary", "{}/{}".format(*piece.metre))
+            known = ", ".join(f"{a}/{b}" for a, b in self.metres)
+            raise PieceRefused("metre outside the vocabulary", "{}/{}, where there are {}".format(*piece.metre, known))
 
 
 class OnGrid(Framed):
