@@ -23,7 +23,6 @@ from seqgan_music.cache import Cache, digest, source_digest
 from seqgan_music.corpus import PARTS as PARTS
 from seqgan_music.corpus import Refusal
 from seqgan_music.errors import PieceRefused, UsageError
-from seqgan_music.tokenizers.grid import GridTokenizer
 from seqgan_music.versions import versions
 
 if TYPE_CHECKING:
@@ -316,17 +315,26 @@ def build(
     )
 
 
-def describe(source: Corpus, *, length: int = 64, steps_per_quarter: int = 4) -> dict[str, Any]:
-    """Count what training on a corpus with the grid would use and refuse.
+def describe(source: Corpus, tokenizer: Tokenizer, *, length: int = 64) -> dict[str, Any]:
+    """Count what training on a corpus would use, lose and refuse.
+
+    Parameters
+    ----------
+    source : Corpus
+    tokenizer : Tokenizer
+        Fitted to the corpus.
+    length : int
+        T, the tokens of a window.
 
     Returns
     -------
     dict
         ``tunes``, ``notes``, ``tokens``, ``windows`` (one from every bar line), ``pitch_range``, ``metres`` (tunes by
-        metre), ``off_grid`` (onsets that are rounded), ``refused`` (files by reason).
+        metre), ``lost`` (what the tokens do not say, by kind: onsets that are rounded to the grid, or what the
+        tokenizer's `loss` counts), ``refused`` (files by reason).
     """
-    tokenizer = GridTokenizer.fit(source.pieces, steps_per_quarter=steps_per_quarter)
     encoded, refused = encode(source.pieces, source.names, tokenizer)
+    refused += drop_copies(encoded, source.names)
     used = [source.pieces[number] for number in encoded]
     reasons: dict[str, list[dict[str, str]]] = {}
     for refusal in [*source.refusals, *refused]:
@@ -339,9 +347,19 @@ def describe(source: Corpus, *, length: int = 64, steps_per_quarter: int = 4) ->
         "windows": sum(len(tokenizer.windows(ids, length, every_bar=True)) for (ids,) in encoded.values()),
         "pitch_range": [min(pitches), max(pitches)] if pitches else [0, 0],
         "metres": dict(Counter("{}/{}".format(*piece.metre) for piece in used).most_common()),
-        "off_grid": sum(tokenizer.off_grid(piece) for piece in used),
+        "lost": _lost(used, tokenizer),
         "refused": dict(sorted(reasons.items(), key=lambda item: -len(item[1]))),
     }
+
+
+def _lost(pieces: Sequence[Piece], tokenizer: Tokenizer) -> dict[str, int]:
+    counts: Counter[str] = Counter()
+    for piece in pieces:
+        if hasattr(tokenizer, "loss"):
+            counts.update(tokenizer.loss(piece))
+        elif hasattr(tokenizer, "off_grid"):
+            counts["rounded"] += tokenizer.off_grid(piece)
+    return dict(counts)
 
 
 def _smallest_integer(vocab_size: int) -> type[np.integer]:

@@ -11,6 +11,7 @@ from seqgan_music.discriminators.cnn import CNNDiscriminator
 from seqgan_music.errors import UsageError
 from seqgan_music.generators.lstm import LSTMGenerator
 from seqgan_music.losses import BinaryCrossEntropy
+from seqgan_music.optimizers import Adam
 from seqgan_music.rewards import Reward
 
 VOCABULARY, LENGTH, START = 9, 8, 8
@@ -270,3 +271,23 @@ def test_a_record_of_a_round_has_every_figure():
     assert set(record.values) == expected
     assert all(math.isfinite(value) for value in record.values.values())
     assert record.completed
+
+
+def test_adam_is_that_of_torch():
+    def trained(kind):
+        rng = torch.Generator().manual_seed(0)
+        weight = torch.nn.Parameter(torch.ones(3, 4))
+        optimizer = kind([weight], 1e-2)
+        for step in range(20):
+            if step == 10:  # as when a run is resumed
+                state = optimizer.state_dict()
+                optimizer = kind([weight], 5e-2)
+                optimizer.load_state_dict(state)
+            optimizer.zero_grad()
+            (torch.randn(3, 4, generator=rng) @ weight.T).square().sum().backward()
+            optimizer.step()
+        return weight, optimizer.state_dict()["state"][0]
+
+    (ours, state), (theirs, expected) = trained(Adam), trained(torch.optim.Adam)
+    assert torch.equal(ours, theirs)
+    assert all(torch.equal(state[name], expected[name]) for name in expected)

@@ -227,6 +227,19 @@ def test_inspect_says_which_part_is_the_melody_why_and_what_is_left_out(tmp_path
     assert "too many notes" in err
 
 
+def test_inspect_says_what_the_tokens_of_a_tokenizer_lose(few_tunes):
+    code, out, err = call("inspect", few_tunes, "--tokenizer", "pitch")
+    assert code == 0, err
+    assert "; lost in " in out
+    assert "onsets off the grid" not in out
+    lost = json.loads(call("inspect", few_tunes, "--tokenizer", "pitch", "--json")[1])["lost"]
+    assert lost["unheard"] > lost["rests"] >= 0
+    assert call("inspect", few_tunes, "--tokenizer", "note", "--steps-per-quarter", 12)[0] == 0
+    code, _, err = call("inspect", few_tunes, "--tokenizer", "pitch", "--steps-per-quarter", 12)
+    assert code == 2
+    assert "steps_per_quarter" in err
+
+
 def test_the_way_files_are_read_is_kept_with_the_run_and_used_again(tmp_path, few_tunes):
     folder = tmp_path / "midi"
     shutil.copytree(few_tunes, folder)

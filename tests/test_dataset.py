@@ -103,14 +103,14 @@ def test_a_description_counts_what_is_used_and_refused():
     off_grid = Piece(tuple(Note(160 * i, 160, 90) for i in range(30)), metre=(6, 8))
     swung = Piece((Note(30, 90, 52), *tune(0).notes[1:]), metre=(2, 4))
     corpus = Corpus((*PIECES, off_grid, swung), tuple("abcdefghi"), (), (), "somewhere", "", Reading())
-    facts = dataset.describe(corpus, length=16)
+    facts = dataset.describe(corpus, GridTokenizer.fit(corpus.pieces), length=16)
     assert facts["tunes"] == 8
     assert facts["notes"] == 8 * 64
     assert facts["tokens"] == 8 * 64
     assert facts["windows"] == 8 * 8
     assert facts["pitch_range"] == [50, 84]
     assert facts["metres"] == {"2/4": 8}
-    assert facts["off_grid"] == 1
+    assert facts["lost"] == {"rounded": 1}
     assert facts["refused"] == {"rhythm off the grid": [{"path": "h", "detail": "20 of 30 onsets"}]}
 
 
