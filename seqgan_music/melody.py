@@ -119,7 +119,9 @@ def extract(score: Score, selection: Selection | None = None) -> tuple[Piece, Ac
     stretch.table[:, _PART] = 0
     part = score.parts[chosen[0]]
     piece = _piece(score, stretch, chosen[0], (Part(part.program, name=part.name),))
-    return piece, Account(_described(score, chosen[0], len(table)), why, tuple(left_out))
+    together = f"{_counted(len(chosen), 'part')} together ({_counted(len(table), 'note')})"
+    described = together if selection.skyline else _described(score, chosen[0], len(table))
+    return piece, Account(described, why, tuple(left_out))
 
 
 def every_part(score: Score) -> tuple[Piece, Account]:

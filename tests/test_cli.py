@@ -222,6 +222,8 @@ def test_inspect_says_which_part_is_the_melody_why_and_what_is_left_out(tmp_path
     listed = json.loads(call("inspect", file, "--verbose", "--json", "--track", "piano")[1])["files"]
     assert listed[0]["why"] == "--track piano, its skyline"
     assert "36 notes" in listed[0]["part"]
+    _, out, _ = call("inspect", file, "--verbose", "--skyline")
+    assert "song.mid: 2 parts together (68 notes): --skyline of all parts\n" in out
     code, _, err = call("inspect", file, "--limit", "notes=80")
     assert code == 2
     assert "too many notes" in err
