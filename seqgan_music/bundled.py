@@ -13,8 +13,8 @@ from pathlib import Path
 
 from seqgan_music import midi, scores
 from seqgan_music.corpus import Refusal, tune
-from seqgan_music.errors import Failure, PieceRefused, UsageError
-from seqgan_music.files import write_whole
+from seqgan_music.errors import PieceRefused, UsageError
+from seqgan_music.files import make_folder, write_whole
 from seqgan_music.notes import Piece
 from seqgan_music.processes import Lost, in_processes
 
@@ -73,10 +73,7 @@ def write_corpus(
     if corpus.condition and not accept_licence:
         raise UsageError(f"{corpus.condition} To agree, add --accept-licence, or accept_licence=True in Python")
     directory = Path(directory)
-    try:
-        directory.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise Failure(f"cannot make the folder {directory}: {error.strerror}") from error
+    make_folder(directory)
     if corpus.condition:
         paragraphs = (corpus.title, corpus.rights, corpus.condition)
         write_whole(directory / "LICENCE.txt", _filled(paragraphs).encode())

@@ -1,4 +1,4 @@
-"""Files that are whole or not there."""
+"""Files that are whole or not there, and folders for them."""
 
 from __future__ import annotations
 
@@ -8,6 +8,20 @@ import uuid
 from pathlib import Path
 
 from seqgan_music.errors import Failure
+
+
+def make_folder(folder: str | os.PathLike[str]) -> None:
+    """Make a folder and those it lies in, unless it is there.
+
+    Raises
+    ------
+    Failure
+        It cannot be made.
+    """
+    try:
+        Path(folder).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise Failure(f"cannot make the folder {folder}: {error.strerror}") from error
 
 
 def write_whole(path: str | os.PathLike[str], content: bytes) -> None:

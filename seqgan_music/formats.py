@@ -9,6 +9,7 @@ from pathlib import Path
 
 from seqgan_music import midi, report, sound
 from seqgan_music.errors import Failure, UsageError
+from seqgan_music.files import make_folder
 from seqgan_music.notes import Piece
 
 Writer = Callable[[Piece, Path], None]
@@ -79,10 +80,7 @@ def write_all(
     folder = Path(folder)
     if "wav" in formats:
         synthesizer = synthesizer or sound.Synthesizer()
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise Failure(f"cannot make the folder {folder}: {error.strerror}") from error
+    make_folder(folder)
     written = []
     for piece in pieces:
         for name in formats:

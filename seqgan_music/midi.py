@@ -22,7 +22,7 @@ from seqgan_music import melody
 from seqgan_music.errors import PieceRefused, UsageError
 from seqgan_music.files import write_whole
 from seqgan_music.melody import Account, Selection
-from seqgan_music.midi_events import MODES, one_line, parse
+from seqgan_music.midi_events import MODES, SIGNATURES, one_line, parse
 from seqgan_music.notes import Part, Piece
 
 if TYPE_CHECKING:
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
 _MAX_TICK = 9_999_999  # pretty_midi takes anything later for corruption
 _MAX_TEMPO = 0xFFFFFF  # microseconds in a quarter note: three bytes
 _TRACK_LENGTH = 18  # where the first track says how long it is: after the header's 14 bytes and "MTrk"
-_SIGNATURES = ("Cb", "Gb", "Db", "Ab", "Eb", "Bb", "F", "C", "G", "D", "A", "E", "B", "F#", "C#")  # 7 flats to 7 sharps
 _FIFTHS = {"F": -1, "C": 0, "G": 1, "D": 2, "A": 3, "E": 4, "B": 5}
 
 
@@ -197,7 +196,7 @@ def _key_messages(key: str) -> list[mido.MetaMessage]:
     sharps = _FIFTHS[tonic[0]] + 7 * (tonic.count("#") - tonic.count("-")) + MODES[mode]
     messages = []
     if -7 <= sharps <= 7:
-        name = tonic.replace("-", "b") + "m" if mode == "minor" else _SIGNATURES[sharps + 7]
+        name = tonic.replace("-", "b") + "m" if mode == "minor" else SIGNATURES[sharps + 7].replace("-", "b")
         messages.append(mido.MetaMessage("key_signature", key=name))
     if mode not in {"major", "minor"} or not messages:
         messages.append(mido.MetaMessage("text", text=f"key: {key}"))

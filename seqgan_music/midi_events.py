@@ -22,7 +22,7 @@ TOO_SLOW = "takes too long"
 _HEADER_WITHIN = 256  # RIFF and MacBinary put up to 128 bytes in front
 _LAST_TICK = 2**31 - 1  # `Notes` counts in 32 bits
 _BYTES_AT_ONCE = 65_536  # between two looks at the clock
-_SIGNATURES = ("C-", "G-", "D-", "A-", "E-", "B-", "F", "C", "G", "D", "A", "E", "B", "F#", "C#")  # 7 flats to 7 sharps
+SIGNATURES = ("C-", "G-", "D-", "A-", "E-", "B-", "F", "C", "G", "D", "A", "E", "B", "F#", "C#")  # 7 flats to 7 sharps
 _MINOR = ("A-", "E-", "B-", "F", "C", "G", "D", "A", "E", "B", "F#", "C#", "G#", "D#", "A#")
 MODES = {
     "lydian": 1,
@@ -250,7 +250,7 @@ class _Reader:
         elif kind == 0x59:
             sharps = (data[0] ^ 0x80) - 0x80 if data else 99
             if len(data) >= 2 and -7 <= sharps <= 7 and data[1] < 2:
-                name = f"{_MINOR[sharps + 7]} minor" if data[1] else f"{_SIGNATURES[sharps + 7]} major"
+                name = f"{_MINOR[sharps + 7]} minor" if data[1] else f"{SIGNATURES[sharps + 7]} major"
                 score.keys.append((track, tick, name))
             else:
                 score.nonsense += 1

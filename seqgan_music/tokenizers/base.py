@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,6 +44,11 @@ class Framed:
 
     def __init__(self, metres: Sequence[Sequence[int]]) -> None:
         self.metres = checked_metres(metres)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+        """Build a tokenizer from `to_dict`'s values."""
+        return cls(**values)
 
     def _frame(self, tokens: int) -> None:
         """Put END, PAD and STARTs after so many tokens of music."""

@@ -6,7 +6,7 @@ C3 to A6 the vocabulary of notes is ORGAN's (Guimaraes et al. 2017, arXiv 1705.1
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -67,11 +67,6 @@ class GridTokenizer(OnGrid):
         if metres := common_metres(pieces, options.get("steps_per_quarter", cls().steps_per_quarter)):
             found["metres"] = metres
         return cls(**{**found, **options})
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> GridTokenizer:
-        """Build a tokenizer from `to_dict`'s values."""
-        return cls(**values)
 
     def encode(self, piece: Piece) -> list[int]:
         """Tokens of a monophonic piece: START, one token per step to the end of the last note, END.

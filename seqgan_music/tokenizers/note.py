@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import bisect
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -116,11 +116,6 @@ class NoteTokenizer(OnGrid):
     def to_dict(self) -> dict[str, Any]:
         """Options that build this tokenizer again."""
         return {**super().to_dict(), "durations": list(self.durations), "steps_per_token": self.steps_per_token}
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> NoteTokenizer:
-        """Build a tokenizer from `to_dict`'s values."""
-        return cls(**values)
 
     def encode(self, piece: Piece) -> list[int]:
         """Tokens of a monophonic piece: START, its notes and rests, END.

@@ -6,7 +6,7 @@ repeats the last pitch, for 88 numbers leave no room for it, and before the firs
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -115,11 +115,6 @@ class PitchTokenizer(Framed):
             "step_quarters": self.step_quarters,
             "metres": [list(metre) for metre in self.metres],
         }
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> PitchTokenizer:
-        """Build a tokenizer from `to_dict`'s values."""
-        return cls(**values)
 
     def encode(self, piece: Piece) -> list[int]:
         """Tokens of a monophonic piece: START, one pitch per step to the end of the last note, END.

@@ -7,7 +7,7 @@ same token in every metre. The metre itself stands in START, not among the token
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -187,11 +187,6 @@ class RemiTokenizer(OnGrid):
             "max_duration": self.max_duration,
             "steps_per_token": self.steps_per_token,
         }
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> RemiTokenizer:
-        """Build a tokenizer from `to_dict`'s values."""
-        return cls(**values)
 
     def encode(self, piece: Piece) -> list[int]:
         """Tokens of a piece: START, its bars with all parts, END.
