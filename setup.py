@@ -8,6 +8,7 @@ setup(
     package_data={
         "seqgan_music": [
             "py.typed",
+            "html_report/templates/*",
             "presets/*.toml",
             "pretrained/README.md",
             "pretrained/*/*",

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import importlib
 import sys
+import warnings
 from typing import Any
 
 import click
 
 from seqgan_music import __version__
-from seqgan_music.errors import SeqganMusicError
+from seqgan_music.errors import SeqganMusicError, SeqganMusicWarning
 
 VERBS = {
     "train": "Train on a folder of MIDI, or go on with a run.",
     "generate": "Write new .mid files with a trained run.",
     "export": "Write a small copy of a run to share.",
     "evaluate": "Measure a run, or a folder of MIDI, beside its anchors.",
+    "compare": "Compare settings over seeds: means, spreads, every point, and tests.",
+    "reproduce": "Make a paper's experiment again, as far as the paper says what it is.",
+    "report": "Write a page with a run's curves, numbers and melodies, and a blind listening test.",
     "inspect": "Say what of a folder would be used, and what is refused and why.",
     "list": "List every tokenizer, objective, model, algorithm, preset and corpus.",
     "corpus": "Write one of music21's corpora as a folder of MIDI.",
@@ -45,7 +49,9 @@ class Verbs(click.Group):
     def invoke(self, ctx: click.Context) -> Any:
         """Run the verb; a message for the user is one line on stderr."""
         try:
-            return super().invoke(ctx)
+            with warnings.catch_warnings():
+                _show_our_warnings()
+                return super().invoke(ctx)
         except click.UsageError as error:
             asked = error.ctx or ctx
             click.echo(f"seqgan-music: {error.format_message().rstrip('.')}; see {asked.command_path} --help", err=True)
@@ -56,6 +62,20 @@ class Verbs(click.Group):
         except BrokenPipeError:  # the reader of our output has gone: `seqgan-music list | head`
             sys.stderr.close()
             sys.exit(1)
+
+
+def _show_our_warnings() -> None:
+    """As one line, each time; those of others as Python shows them."""
+    as_python_does = warnings.showwarning
+
+    def show(message: Warning | str, category: type[Warning], *rest: Any) -> None:
+        if issubclass(category, SeqganMusicWarning):
+            click.echo(f"warning: {message}", err=True)
+        else:
+            as_python_does(message, category, *rest)
+
+    warnings.simplefilter("always", SeqganMusicWarning)
+    warnings.showwarning = show
 
 
 @click.group(cls=Verbs, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})

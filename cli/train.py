@@ -7,14 +7,14 @@ import shutil
 import sys
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import click
 from click.core import ParameterSource
 from seqgan_music_cli import options
 
 from seqgan_music import config
-from seqgan_music.errors import UsageError
+from seqgan_music.errors import Failure, UsageError
 
 
 def parse_objective(text: str) -> tuple[str, float]:
@@ -81,9 +81,18 @@ def parse_objective(text: str) -> tuple[str, float]:
 @click.option(
     "--seed", type=int, callback=options.seed, help="Of the first weights and of everything drawn.  [default: 1]"
 )
+@click.option(
+    "--seeds",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Train a group: N runs, one after the other, of this seed and those that follow it.",
+)
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda", "mps"]), help="Where to compute.  [default: auto]")
 @click.option(
-    "--resume", type=click.Path(path_type=Path), metavar="RUN", help="Go on with a run, which has its own settings."
+    "--resume",
+    type=click.Path(path_type=Path),
+    metavar="RUN|GROUP",
+    help="Go on with a run or a group, which has its own settings.",
 )
 @click.option(
     "--init",
@@ -93,7 +102,10 @@ def parse_objective(text: str) -> tuple[str, float]:
     "program.",
 )
 @click.option(
-    "--minutes", type=float, help="Shorten the schedule so that training takes about as long.  [default: all of it]"
+    "--minutes",
+    type=float,
+    help="Shorten the schedule so that training takes about as long, all runs of --seeds together.  [default: all of "
+    "it]",
 )
 @options.reading
 @options.own_code
@@ -114,6 +126,7 @@ def command(
     seqgan-music train midi_data/
     seqgan-music train midi_data/ -O tonality=0.5 -O melodicity=0.5 --lambda 0.6
     seqgan-music train my_midi/ --init pretrained --minutes 5
+    seqgan-music train midi_data/ --seeds 5
     seqgan-music train --resume runs/latest
     """
     if resume is not None:
@@ -125,19 +138,28 @@ def command(
         ]
         if given:
             raise UsageError(f"--resume takes its settings from the run; leave out {', '.join(map(str, given))}")
-        experiment = _resumed(resume, device, own_code)
+        training = _resumed(resume, device, own_code)
     elif source is None:
         raise UsageError("name a folder of MIDI, such as: seqgan-music train midi_data/")
     else:
         try:
-            experiment = _created(source, device=device, own_code=own_code, evaluated=evaluated, **choices)
+            training = _created(source, device=device, own_code=own_code, evaluated=evaluated, **choices)
         except KeyboardInterrupt:
             click.echo("stopped before the training began; what was read so far is kept in the cache", err=True)
             sys.exit(130)
-    _train(experiment)
+    from seqgan_music.group import Group
+
+    if isinstance(training, Group):
+        _train_group(training, device, evaluated)
+    else:
+        _train_run(training, own_code=own_code or resume is None, evaluated=evaluated)
+
+
+def _train_run(experiment: Any, *, own_code: bool, evaluated: bool) -> None:
     from seqgan_music.run import Run
 
-    run = Run(experiment.directory, own_code=own_code or resume is None)
+    train(experiment, resume_command(experiment.directory))
+    run = Run(experiment.directory, own_code=own_code)
     if evaluated:
         click.echo("measuring ...", err=True)
     try:
@@ -153,9 +175,55 @@ def command(
         from seqgan_music import report
 
         click.echo(report.table(evaluation))
+    click.echo(f"run: {run.directory}")
+    if run.pages is not None:
+        click.echo(f"report: {run.pages.report}")
+    click.echo(f"new melodies: seqgan-music generate {options.shown(run.directory)} -n 16 -o out/")
+
+
+def _train_group(group: Any, device: str | None, evaluated: bool) -> None:
+    go_on = resume_command(group.directory)
+    try:
+        failures = train_members(group, device, go_on, evaluated=evaluated)
+        if evaluated and group.finished:
+            from seqgan_music import comparison
+            from seqgan_music.comparison import output
+
+            found = comparison.compare([group.directory], own_code=group.own_code)
+            output.write(found, group.directory)
+            click.echo(output.markdown(found))
+    except KeyboardInterrupt:
+        stopped(go_on)
+    if failures:
+        raise Failure(f"{len(failures)} of {len(group.seeds)} runs failed: {'; '.join(failures)}")
     click.echo(
-        f"run: {run.directory}\nnew melodies: seqgan-music generate {options.shown(run.directory)} -n 16 -o out/"
+        f"group: {group.directory}\n"
+        f"new melodies: seqgan-music generate {options.shown(group.runs[group.seeds[0]])} -n 16 -o out/\n"
+        f"beside another: seqgan-music compare {options.shown(group.directory)} GROUP"
     )
+
+
+def train_members(
+    group: Any, device: str | None, go_on: str, *, evaluated: bool = True, pages: bool = True
+) -> list[str]:
+    """Train and finish every run that is not finished; what went wrong with one does not stop the others."""
+    failures = []
+    for seed in group.seeds:
+        if seed in group.finished:
+            continue
+        try:
+            experiment = group.experiment(seed, device)
+            after = f" after {experiment.records} records" if experiment.records else ""
+            number = f"run {group.seeds.index(seed) + 1} of {len(group.seeds)}"
+            click.echo(f"{number}: {experiment.directory}{after}", err=True)
+            train(experiment, go_on)
+            if evaluated:
+                click.echo("measuring ...", err=True)
+            group.finish(seed, evaluate=evaluated, pages=pages)
+        except Failure as failure:
+            click.echo(f"seed {seed} failed: {failure}", err=True)
+            failures.append(f"seed {seed}: {failure}")
+    return failures
 
 
 def _created(
@@ -170,6 +238,7 @@ def _created(
     out: Path | None,
     transpose: str | None,
     seed: int | None,
+    seeds: int | None,
     device: str | None,
     init: Path | None,
     minutes: float | None,
@@ -185,6 +254,7 @@ def _created(
     from seqgan_music import corpus, finetuning, timing
     from seqgan_music.cache import Cache
     from seqgan_music.experiment import Experiment
+    from seqgan_music.group import Group
     from seqgan_music.run_directory import new_directory, point_latest_at, read_facts
     from seqgan_music.run_settings import reading_options, resolve, shortcuts
 
@@ -195,13 +265,23 @@ def _created(
     settings = config.merge(finetuning.lay_under(base, start), own, shorts, single)
     resolved = resolve(settings)
     cache = Cache.of_user()
-    timer = timing.Timer(minutes, fixed=single.get("algorithm", {}), evaluate=evaluated, cache=cache)
+    each = minutes / seeds if minutes is not None and seeds is not None else minutes
+    timer = timing.Timer(each, fixed=single.get("algorithm", {}), evaluate=evaluated, cache=cache)
     with options.progress("reading") as progress:
         found = corpus.read_corpus(source, processes=0, cache=cache, progress=progress, **reading_options(resolved))
-    directory = out or new_directory(resolved["algorithm"]["name"])
-    experiment = Experiment.create(found, settings, directory, init=start, adjust=timer, cache=cache)
+    name = resolved["algorithm"]["name"]
+    how: dict[str, Any] = {"init": start, "adjust": timer, "cache": cache}
+    group = None
+    if seeds is None:
+        directory = out or new_directory(name)
+        experiment = Experiment.create(found, settings, directory, **how)
+    else:
+        directory = out or new_directory(f"{name}-{seeds}-seeds")
+        first = resolved["run"]["seed"]
+        group = Group.create(found, settings, directory, range(first, first + seeds), **how)
+        experiment = Experiment.resume(group.runs[first], own_code=True)
     if out is None:
-        point_latest_at(experiment.directory)
+        point_latest_at(directory)
     facts = read_facts(experiment.directory)
     data, used = experiment.parts.dataset, facts["corpus"]
     # `inspect` knows of no other run and nothing of these options.
@@ -220,8 +300,8 @@ def _created(
             click.echo(f"refused: {corpus.summary(refused)}", err=True)
         _say_where_it_starts(facts["init"])
     for line in [*timer.remarks(), *([str(timer.estimate)] if timer.estimate else [])]:
-        click.echo(line, err=True)
-    return experiment
+        click.echo(line if group is None else f"each of {seeds} runs: {line}", err=True)
+    return group or experiment
 
 
 def _say_where_it_starts(init: dict[str, Any]) -> None:
@@ -237,26 +317,42 @@ def _say_where_it_starts(init: dict[str, Any]) -> None:
 
 def _resumed(directory: Path, device: str | None, own_code: bool) -> Any:
     from seqgan_music.experiment import Experiment
+    from seqgan_music.group import Group
+    from seqgan_music.run_directory import GROUP
 
-    experiment = Experiment.resume(directory.resolve(), device, own_code=own_code)
+    directory = directory.resolve()
+    if (directory / GROUP).is_file():
+        group = Group(directory, own_code=own_code)
+        click.echo(
+            f"going on with {directory}: {len(group.finished)} of {len(group.seeds)} runs are finished", err=True
+        )
+        return group
+    experiment = Experiment.resume(directory, device, own_code=own_code)
     click.echo(f"going on with {experiment.directory} after {experiment.records} records", err=True)
     return experiment
 
 
-def _train(experiment: Any) -> None:
+def resume_command(directory: Path) -> str:
+    """What goes on with a run or a group."""
+    return f"seqgan-music train --resume {options.shown(directory)}"
+
+
+def train(experiment: Any, go_on: str) -> None:
+    """Train; stopped by Ctrl-C, say the command that goes on."""
     progress = Progress()
     try:
         for record, warnings in experiment:
             progress.show(record, warnings)
     except KeyboardInterrupt:
         progress.finish()
-        click.echo(
-            f"stopped; everything up to the last line is saved. Go on with:\n"
-            f"  seqgan-music train --resume {options.shown(experiment.directory)}",
-            err=True,
-        )
-        sys.exit(130)
+        stopped(go_on)
     progress.finish()
+
+
+def stopped(go_on: str) -> NoReturn:
+    """Say what goes on, and end as Ctrl-C does."""
+    click.echo(f"stopped; everything up to the last line is saved. Go on with:\n  {go_on}", err=True)
+    sys.exit(130)
 
 
 class Progress:

@@ -20,6 +20,10 @@ class Failure(SeqganMusicError, RuntimeError):
     """What was asked for was sound, but could not be finished."""
 
 
+class SeqganMusicWarning(UserWarning):
+    """What a user should know although nothing has failed; the command line shows it as one line."""
+
+
 class PieceRefused(SeqganMusicError):
     """A piece or file that cannot be used; it never stops the others.
 

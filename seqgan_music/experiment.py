@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 import math
 import time
@@ -23,6 +24,7 @@ from seqgan_music import (
     registry,
     run_directory,
     run_settings,
+    tensorboard,
     timing,
     transposition,
 )
@@ -225,6 +227,11 @@ class Experiment:
         Failure
             A loss is not finite; the checkpoint before it is kept.
         """
+        log = functools.partial(run_directory.read_log, self.directory)
+        with tensorboard.EventFiles(self.directory, log) as events:
+            yield from self._train(events)
+
+    def _train(self, events: tensorboard.EventFiles) -> Iterator[tuple[Record, list[str]]]:
         began = time.perf_counter()
         for plain in self.algorithm:
             now = time.perf_counter()
@@ -233,7 +240,7 @@ class Experiment:
             measured = plain.phase == "adversarial" or (plain.phase == "mle" and plain.completed)
             close = self._closeness() if measured else {}
             record = dataclasses.replace(plain, values={**plain.values, **close, "seconds": now - began})
-            self._log(record)
+            events.add(self._log(record))
             networks = {"generator": self.parts.generator.state_dict()}
             if record.phase != "mle":
                 networks["discriminator"] = self.parts.discriminator.state_dict()
@@ -262,7 +269,8 @@ class Experiment:
     def _closeness(self) -> dict[str, float]:
         return self.closeness.of_generator(self.parts.generator, self.parts.dataset, self.settings["run"]["seed"])
 
-    def _log(self, record: Record) -> None:
+    def _log(self, record: Record) -> dict[str, Any]:
+        """Write a line, and give it."""
         finite = {name: value if math.isfinite(value) else None for name, value in record.values.items()}
         line = {"phase": record.phase, "step": record.step, "of": record.of, **finite}
         try:
@@ -270,6 +278,7 @@ class Experiment:
                 log.write(json.dumps(line) + "\n")
         except OSError as error:
             raise Failure(f"cannot write {self.directory / run_directory.LOG}: {error.strerror}") from error
+        return line
 
     def _check_finite(self, record: Record) -> None:
         for name in ("g_loss", "d_loss", "nll_validation"):
@@ -296,6 +305,7 @@ def train(
     init: Run | str | Path | None = None,
     minutes: float | None = None,
     evaluate: bool = True,
+    pages: bool = True,
     on_record: Callable[[Record, list[str]], None] | None = None,
 ) -> Any:
     """Train on a corpus and open the finished run.
@@ -328,6 +338,8 @@ def train(
         stays.
     evaluate : bool
         Measure the finished run and keep the figures with it.
+    pages : bool
+        Write ``report.html`` and ``listen.html``, see `seqgan_music.html_report`.
     on_record : callable, optional
         Called with every `Record` and the words of warning about it.
 
@@ -359,7 +371,7 @@ def train(
         if on_record is not None:
             on_record(record, warnings)
     run = Run(where, own_code=True)  # whoever called this named whatever code it uses
-    run.finish(evaluate=evaluate)
+    run.finish(evaluate=evaluate, pages=pages)
     return run
 
 

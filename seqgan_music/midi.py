@@ -179,7 +179,7 @@ def write(piece: Piece, path: str | os.PathLike[str]) -> None:
     Failure
         The file cannot be written.
     """
-    write_whole(path, _encode(piece))
+    write_whole(path, encode(piece))
 
 
 def _changed(piece: Piece, **changes: Any) -> Piece:
@@ -203,7 +203,8 @@ def _key_messages(key: str) -> list[mido.MetaMessage]:
     return messages
 
 
-def _encode(piece: Piece) -> bytes:
+def encode(piece: Piece) -> bytes:
+    """A piece as the bytes of a MIDI file; see `write`."""
     import mido
     import pretty_midi
 
@@ -283,7 +284,7 @@ def synthesize(piece: Piece, rate: int) -> NDArray[np.float64]:
     """
     import pretty_midi
 
-    score = pretty_midi.PrettyMIDI(io.BytesIO(_encode(piece)))
+    score = pretty_midi.PrettyMIDI(io.BytesIO(encode(piece)))
     if not any(part.notes and not part.is_drum for part in score.instruments):
         return np.zeros(0)  # pretty_midi would divide by the largest sample
     waves: NDArray[np.float64] = score.synthesize(rate)

@@ -47,6 +47,20 @@ def set_rng(network: nn.Module, rng: torch.Generator) -> None:
 
 
 @contextmanager
+def without_dropout(network: nn.Module) -> Iterator[None]:
+    """Hold a network in train mode, as the backward pass of some devices' LSTM needs it, but let it drop nothing."""
+    dropouts = [module for module in network.modules() if isinstance(module, Dropout)]
+    mode = network.training
+    try:
+        network.train()
+        for module in dropouts:
+            module.eval()
+        yield
+    finally:
+        network.train(mode)
+
+
+@contextmanager
 def evaluating(*networks: object) -> Iterator[None]:
     """Hold networks in eval mode and without gradients, and give each its mode back afterwards."""
     modules = [network for network in networks if isinstance(network, nn.Module)]

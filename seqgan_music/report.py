@@ -1,8 +1,9 @@
-"""What a person looks at: a table of results, and melodies as piano rolls."""
+"""What a person looks at: a table of results, temperature curves, and melodies as piano rolls."""
 
 from __future__ import annotations
 
 import io
+import json
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,20 +13,24 @@ import numpy as np
 
 from seqgan_music import files
 from seqgan_music.errors import UsageError
-from seqgan_music.evaluation import COLUMNS
-from seqgan_music.metrics import METRICS
+from seqgan_music.evaluation import COLUMNS, REAL
+from seqgan_music.evaluation.temperatures import PLANE
+from seqgan_music.metrics import METRICS, TABLES
 
 if TYPE_CHECKING:
     from seqgan_music.evaluation import Evaluation
+    from seqgan_music.evaluation.temperatures import Curves
     from seqgan_music.notes import Part, Piece
 
 COLOURS = ("#2b6cb0", "#c05621", "#2f855a", "#97266d", "#b7791f", "#4a5568", "#2c7a7b", "#9b2c2c")
+MARKERS = ("o", "s", "^", "D")
+LABELS = ((9, -9), (-9, 7), (-30, 13), (30, -19))  # points from a curve's marker to its label, for each curve another
 
 
 def table(evaluation: Evaluation, columns: Sequence[str] = COLUMNS) -> str:
     """The rows of an evaluation as Markdown, which reads as plain text too."""
     head = ["", *(METRICS[name].title for name in columns)]
-    lines = [[row, *(_figure(values[name]) for name in columns)] for row, values in evaluation.rows.items()]
+    lines = [[row, *(figure_text(values[name]) for name in columns)] for row, values in evaluation.rows.items()]
     widths = [max(len(line[i]) for line in [head, *lines]) for i in range(len(head))]
     rule = ["-" * widths[0], *("-" * (width - 1) + ":" for width in widths[1:])]
 
@@ -35,6 +40,125 @@ def table(evaluation: Evaluation, columns: Sequence[str] = COLUMNS) -> str:
         return f"| {' | '.join(padded)} |"
 
     return "\n".join(formatted(cells) for cells in [head, rule, *lines])
+
+
+def tables(evaluation: Evaluation, *, explain: bool = False) -> str:
+    """A table for each question of `seqgan_music.metrics.TABLES`, of the metrics that were measured.
+
+    Parameters
+    ----------
+    evaluation : Evaluation
+    explain : bool
+        Under each table what its columns mean and where their target lies.
+    """
+    measured = {name for values in evaluation.rows.values() for name in values}
+    blocks = []
+    for question, names in TABLES.items():
+        if columns := [name for name in names if name in measured]:
+            lines = [question, "", table(evaluation, columns), *(["", _explained(columns)] if explain else [])]
+            blocks.append("\n".join(lines))
+    return "\n\n".join(blocks)
+
+
+def explanation() -> str:
+    """What each column of `tables` means, and where its target lies."""
+    return "\n\n".join(f"{question}\n\n{_explained(names)}" for question, names in TABLES.items())
+
+
+def _explained(names: Sequence[str]) -> str:
+    width = max(len(METRICS[name].title) for name in names)
+    return "\n".join(
+        f"{METRICS[name].title.ljust(width)}  {METRICS[name].meaning}; target: {METRICS[name].target}" for name in names
+    )
+
+
+CURVES = "temperatures"
+"""The name, without its ending, of the files of temperature curves in a run's directory."""
+
+
+def write_curves(curves: Curves, directory: str | Path) -> list[Path]:
+    """Write temperature curves as ``temperatures.json``, ``.csv`` and ``.png``.
+
+    Raises
+    ------
+    Failure
+        A file cannot be written.
+    """
+    files_of = {ending: Path(directory) / f"{CURVES}.{ending}" for ending in ("json", "csv", "png")}
+    text = json.dumps(curves.to_dict(), indent=1, ensure_ascii=False)
+    files.write_whole(files_of["json"], text.encode())
+    files.write_whole(files_of["csv"], curves.to_csv().encode())
+    draw_curves(curves, files_of["png"])
+    return list(files_of.values())
+
+
+def draw_curves(curves: Curves, path: str | Path) -> None:
+    """Draw quality against diversity, a line for every stage with its temperatures written beside it.
+
+    The temperature chosen on the validation part has a ring. An anchor far from everything else is named below the
+    picture.
+
+    Parameters
+    ----------
+    curves : Curves
+    path : str or Path
+        Of the picture; its ending says the format, such as ``.png``.
+
+    Raises
+    ------
+    UsageError
+        An ending that is no format of pictures.
+    Failure
+        The file cannot be written.
+    """
+    figure = _new_figure((9, 6.5), path)
+    axes = figure.add_subplot()
+    seen = [(curves.anchors[REAL][PLANE[0]], curves.anchors[REAL][PLANE[1]])]
+    for number, (stage, curve) in enumerate(curves.points.items()):
+        colour = COLOURS[number % len(COLOURS)]
+        points = np.array([[values[name] for name in PLANE] for values in curve.values()])
+        seen += [tuple(point) for point in points]
+        axes.plot(*points.T, color=colour, marker=MARKERS[number % len(MARKERS)], markersize=4, label=stage)
+        if stage in curves.best:
+            chosen = curve[curves.best[stage]]
+            place = [[chosen[name]] for name in PLANE]
+            axes.plot(*place, "o", markersize=12, fillstyle="none", color=colour)
+        away = LABELS[number % len(LABELS)]
+        for temperature, point in zip(curve, points, strict=True):
+            if np.isfinite(point).all():
+                axes.annotate(
+                    f"{temperature:g}", point, away, textcoords="offset points", color=colour, fontsize=7,
+                    ha="right" if away[0] < 0 else "left", va="center",
+                    arrowprops={"arrowstyle": "-", "color": colour, "linewidth": 0.4, "shrinkA": 0, "shrinkB": 2},
+                )  # fmt: skip
+    known = np.array([point for point in seen if np.isfinite(point).all()])
+    low, high = (known.min(0), known.max(0)) if len(known) else (np.zeros(2), np.ones(2))
+    room = np.maximum(high - low, 0.05)
+    outside = []
+    for name, values in curves.anchors.items():
+        point = np.array([values[axis] for axis in PLANE])
+        if not np.isfinite(point).all():
+            continue
+        if ((point < low - 0.5 * room) | (point > high + 0.5 * room)).any():
+            outside.append(f"{name} ({point[0]:.2f}, {point[1]:.2f})")
+            continue
+        real = name == REAL
+        axes.plot(*point, "*" if real else "X", color="#1a202c" if real else "#718096", markersize=15 if real else 7)
+        axes.annotate(
+            "real,\nthe target" if real else name, point, (0, -9), textcoords="offset points", fontsize=8,
+            ha="center", va="top", weight="bold" if real else "normal",
+        )  # fmt: skip
+    axes.margins(0.1)
+    axes.grid(color="#e2e8f0", linewidth=0.6)
+    axes.set_axisbelow(True)
+    axes.set_xlabel("← samples more varied      Self-BLEU-4      samples more alike →")
+    axes.set_ylabel("← fewer phrases of real tunes      BLEU-4      more →")
+    note = "Numbers are temperatures, a ring the one chosen on the validation part."
+    axes.set_title(f"Quality against diversity\n{note}", fontsize=9, loc="left")
+    if outside:
+        figure.supxlabel(f"outside the picture: {', '.join(outside)}", fontsize=7)
+    figure.legend(fontsize=8, loc="outside right upper")
+    _save(figure, path)
 
 
 def piano_rolls(pieces: Sequence[Piece], path: str | Path, *, columns: int = 2) -> None:
@@ -56,21 +180,30 @@ def piano_rolls(pieces: Sequence[Piece], path: str | Path, *, columns: int = 2) 
     """
     if not pieces:
         raise UsageError("there is no piece to draw")
+    rows = math.ceil(len(pieces) / columns)
+    width = min(max(6.5, 0.35 * max(_bars(piece) for piece in pieces)), 90)
+    figure = _new_figure((width * columns, 2.1 * rows), path)
+    for i, piece in enumerate(pieces):
+        _draw(piece, figure.add_subplot(rows, columns, i + 1), width)
+    _save(figure, path)
+
+
+def _new_figure(size: tuple[float, float], path: str | Path) -> Any:
+    """A figure of so many inches, for a file whose ending says a format there is."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    rows = math.ceil(len(pieces) / columns)
-    width = min(max(6.5, 0.35 * max(_bars(piece) for piece in pieces)), 90)
-    figure = Figure(figsize=(width * columns, 2.1 * rows), layout="constrained")
+    figure = Figure(figsize=size, layout="constrained")
     FigureCanvasAgg(figure)
-    ending = Path(path).suffix[1:].lower()
-    if ending not in figure.canvas.get_supported_filetypes():
-        known = ", ".join(sorted(figure.canvas.get_supported_filetypes()))
-        raise UsageError(f"cannot draw {path}: its ending must be one of {known}")
-    for i, piece in enumerate(pieces):
-        _draw(piece, figure.add_subplot(rows, columns, i + 1), width)
+    known = figure.canvas.get_supported_filetypes()
+    if Path(path).suffix[1:].lower() not in known:
+        raise UsageError(f"cannot draw {path}: its ending must be one of {', '.join(sorted(known))}")
+    return figure
+
+
+def _save(figure: Any, path: str | Path) -> None:
     picture = io.BytesIO()
-    figure.savefig(picture, format=ending, dpi=110)
+    figure.savefig(picture, format=Path(path).suffix[1:].lower(), dpi=110)
     files.write_whole(path, picture.getvalue())
 
 
@@ -121,7 +254,8 @@ def _bars(piece: Piece) -> int:
     return max(1, math.ceil(piece.end / piece.ticks_per_bar - 1e-9))
 
 
-def _figure(value: float) -> str:
+def figure_text(value: float) -> str:
+    """A value with as many digits as it deserves; a dash for NaN, which says that it is not defined."""
     if math.isnan(value):
         return "–"
     return f"{value:.1f}" if abs(value) >= 10 else f"{value:.3f}"

@@ -68,7 +68,7 @@ def action_values(
     start : Tensor (B,), int64
         Their start tokens.
     rollouts : int
-        N, completions of every prefix.
+        N, completions of every prefix; 0 searches nothing, and every step is worth what the sequence is worth.
     rng : torch.Generator
         On the ids' device.
     end_id, pad_id : int
@@ -84,6 +84,8 @@ def action_values(
     batch, length = ids.shape
     with evaluating(policy, getattr(reward, "discriminator", None)):
         last = reward(ids, ids.new_zeros(batch), start)
+        if not rollouts:
+            return last[:, None].expand(batch, length)
         values = last.repeat(length, 1)  # (T, B)
         values[:-1] = 0.0
         uniforms = rollout_uniforms(batch, length, rollouts, rng, last.dtype)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import shlex
+import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,7 +25,7 @@ from seqgan_music import (
     transposition,
 )
 from seqgan_music.corpus import Corpus, read_corpus
-from seqgan_music.errors import Failure, PieceRefused, UsageError
+from seqgan_music.errors import Failure, PieceRefused, SeqganMusicWarning, UsageError
 from seqgan_music.losses import DISCRIMINATOR_LOSSES, BinaryCrossEntropy
 from seqgan_music.modes import evaluating
 from seqgan_music.notes import Part, Piece
@@ -31,6 +33,7 @@ from seqgan_music.tokenizers.pitch import TEMPO
 
 if TYPE_CHECKING:
     from seqgan_music.evaluation import Evaluation
+    from seqgan_music.html_report import Pages
 
 STAGES = ("mle", "adversarial", "best")
 SLOWEST, FASTEST = 4, 1000  # tempos in quarter notes a minute; MIDI has none below 3.58
@@ -61,6 +64,8 @@ class Run:
     tokenizer : Tokenizer
     dataset : Dataset
         Windows of the three parts, in main memory.
+    pages : Pages or None
+        Where `finish` wrote the report.
 
     Raises
     ------
@@ -74,6 +79,7 @@ class Run:
         self.directory, self.own_code = Path(directory), own_code
         self.settings, self.tokenizer, self.dataset = run_directory.open_directory(self.directory, own_code=own_code)
         self.facts = run_directory.read_facts(self.directory)
+        self.pages: Pages | None = None
 
     @property
     def stages(self) -> list[str]:
@@ -136,6 +142,7 @@ class Run:
         top_k: int = 0,
         top_p: float = 1.0,
         metre: tuple[int, int] | None = None,
+        start: Tensor | None = None,
         bars: int | None = None,
         prefix: Sequence[int] | None = None,
         best_of: int = 1,
@@ -143,7 +150,8 @@ class Run:
     ) -> tuple[Tensor, Tensor]:
         """Draw token ids (n, T) and their start tokens (n,), both in main memory.
 
-        `prefix` is START and the tokens every row begins with, without END; for the others see `generate`.
+        `start` (n,) are start tokens to take in place of random ones, `prefix` is START and the tokens every row begins
+        with, without END; for the others see `generate`.
         """
         if n < 1:
             raise UsageError(f"the number of pieces must be at least 1, not {n!r}")
@@ -158,7 +166,8 @@ class Run:
         discriminator = self.discriminator(stage, device) if best_of > 1 else None
         where = next(generator.parameters()).device
         rng = torch.Generator(where).manual_seed(seed)
-        _, start = self.dataset.train.to(where).random(n, rng)
+        drawn = self.dataset.train.to(where).random(n, rng)[1]
+        start = drawn if start is None else start.to(where)
         if metre is not None:
             start = torch.full_like(start, self._start_id(metre))
         given = None
@@ -301,17 +310,28 @@ class Run:
         as_trained = functools.partial(read, **run_settings.reading_options(self.settings, own_code=self.own_code))
         return evaluate_run(self, samples=samples, seed=seed, device=device, against=against, read=as_trained)
 
-    def finish(self, *, evaluate: bool = True, samples: int = 8) -> Evaluation | None:
+    def finish(self, *, evaluate: bool = True, samples: int = 8, pages: bool = True) -> Evaluation | None:
         """Leave with the run what its training ends with: samples of every stage as MIDI and, if wanted,
-        ``report.json``."""
+        ``report.json`` and the pages ``report.html`` and ``listen.html``.
+
+        Pages that cannot be made are warned about; everything else is there then.
+        """
         from seqgan_music import formats
 
         for stage in self.stages:
             formats.write_all(self.generate(samples, stage=stage), self.directory / "samples" / stage)
-        if not evaluate:
-            return None
-        evaluation = self.evaluate()
-        checkpoint.write_report(self.directory, evaluation)
+        evaluation = None
+        if evaluate:
+            evaluation = self.evaluate()
+            checkpoint.write_report(self.directory, evaluation)
+        if pages:
+            from seqgan_music import html_report
+
+            try:
+                self.pages = html_report.write(self)
+            except Exception as error:  # whatever it is, a training does not fail by it
+                again = f"try again with: seqgan-music report {shlex.quote(str(self.directory))}"
+                warnings.warn(f"the report could not be made: {error}; {again}", SeqganMusicWarning, stacklevel=2)
         return evaluation
 
     def _stage(self, stage: str | None) -> str:

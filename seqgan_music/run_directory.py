@@ -25,6 +25,7 @@ CONFIG, TOKENIZER, WINDOWS, RUN, LOG, CHECKPOINTS = (
     "metrics.jsonl",
     "checkpoints",
 )  # files of a run directory
+GROUP = "group.json"  # file of a directory of runs that differ in their seed alone
 
 
 def new_directory(algorithm: str, parent: Path = Path("runs")) -> Path:
@@ -56,10 +57,45 @@ def open_directory(directory: Path, *, own_code: bool = False) -> tuple[config.C
     UsageError
         Not a run directory.
     """
+    if (directory / GROUP).is_file():
+        runs = members(directory)
+        names = ", ".join(run.name for run in runs)
+        raise UsageError(
+            f"{str(directory)!r} is a group of {len(runs)} runs ({names}); name one of them, such as {runs[0]}"
+        )
     if not (directory / RUN).is_file():
         raise UsageError(f"{str(directory)!r} is not a run: it has no {RUN}; seqgan-music train makes one")
     settings = run_settings.resolve(config.read_config(directory / CONFIG), own_code=own_code)
     return settings, read_tokenizer(directory, own_code=own_code), checkpoint.load_dataset(directory / WINDOWS)
+
+
+def read_group(directory: Path) -> dict[str, list[int]]:
+    """``seeds`` of a group, and those that are ``finished``; see `seqgan_music.group`.
+
+    Raises
+    ------
+    UsageError
+        Not a group.
+    Failure
+        It is damaged.
+    """
+    if not (directory / GROUP).is_file():
+        raise UsageError(f"{str(directory)!r} is not a group of runs: it has no {GROUP}; train --seeds makes one")
+    try:
+        values = json.loads((directory / GROUP).read_text(encoding="utf-8"))
+        return {name: [int(seed) for seed in values[name]] for name in ("seeds", "finished")}
+    except (OSError, ValueError, LookupError, TypeError) as error:
+        raise Failure(f"{directory / GROUP} is damaged: {type(error).__name__}: {error}") from error
+
+
+def member(directory: Path, seed: int) -> Path:
+    """Where in a group the run of a seed is."""
+    return directory / f"seed-{seed}"
+
+
+def members(directory: Path) -> list[Path]:
+    """Runs of a group, in the order of their seeds; see `read_group`."""
+    return [member(directory, seed) for seed in read_group(directory)["seeds"]]
 
 
 def read_tokenizer(directory: Path, *, own_code: bool = False) -> Tokenizer:
@@ -96,9 +132,22 @@ def read_facts(directory: Path) -> dict[str, Any]:
 
 
 def read_log(directory: Path) -> list[dict[str, Any]]:
-    """Records of a run, one dictionary each."""
-    lines = (directory / LOG).read_text(encoding="utf-8").splitlines(keepends=True)
-    return [json.loads(line) for line in lines if line.endswith("\n")]  # a killed run may leave half a line
+    """Records of a run, one dictionary each.
+
+    Raises
+    ------
+    Failure
+        They cannot be read.
+    """
+    try:
+        lines = (directory / LOG).read_text(encoding="utf-8").splitlines(keepends=True)
+        whole = [line for line in lines if line.endswith("\n")]  # a killed run may leave half a line
+        records: list[dict[str, Any]] = [json.loads(line) for line in whole]
+        if any(not {"phase", "step"} <= record.keys() for record in records):
+            raise ValueError("a line is no record")
+    except (OSError, ValueError, AttributeError) as error:
+        raise Failure(f"{directory / LOG} is damaged: {error}") from error
+    return records
 
 
 def stage_weights(directory: Path, stage: str) -> dict[str, dict[str, torch.Tensor]]:

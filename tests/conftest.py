@@ -82,6 +82,13 @@ def tiny_run(tiny_corpus, tmp_path_factory):
     return seqgan_music.train(tiny_corpus, preset="quick", settings=TINY, directory=directory)
 
 
+@pytest.fixture(autouse=True)
+def no_pages(request, monkeypatch):
+    """Trainings leave no pages, whose sound takes longer than a tiny training; the tests of the pages make them."""
+    if request.path.name not in ("test_html_report.py", "test_pages_in_a_browser.py"):
+        monkeypatch.setattr("seqgan_music.html_report.write", lambda run, **options: None)
+
+
 @pytest.fixture
 def own_run(tiny_run, tmp_path):
     """A copy of the finished run's directory, to be changed or damaged."""

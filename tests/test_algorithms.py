@@ -258,11 +258,83 @@ def test_the_likelihood_weighs_windows_by_their_tokens():
 
 @pytest.mark.parametrize(
     "options",
-    [{"rollouts": 0}, {"batch_size": 0}, {"rollout_rate": 0.0}, {"rollout_rate": 1.5}, {"policy_learning_rate": -1.0}],
+    [
+        {"rollouts": -1},
+        {"batch_size": 0},
+        {"policy_batch_size": 0},
+        {"rollout_rate": 0.0},
+        {"rollout_rate": 1.5},
+        {"policy_learning_rate": -1.0},
+        {"baseline": "median"},
+        {"baseline": "prefix", "rollouts": 0},
+        {"likelihood_steps": -1},
+        {"kl": -0.1},
+        {"entropy_bonus": -0.1},
+    ],
 )
 def test_options_out_of_range_are_refused_by_name(options):
     with pytest.raises(UsageError, match=rf"algorithm\.{next(iter(options))}"):
         SeqGAN(parts(), **options)
+
+
+def test_a_policy_step_is_the_same_whatever_part_of_it_is_computed_at_once(monkeypatch):
+    weights = []
+    for rows in (256, 10):
+        monkeypatch.setattr("seqgan_music.algorithms.seqgan.ROWS_AT_ONCE", rows)
+        made = parts(dropout=0.5)
+        algorithm = SeqGAN(
+            made, policy_batch_size=64, rollouts=1, baseline="prefix", kl=0.5, entropy_bonus=0.1, clip=0.0
+        )
+        made.generator.output.bias.data += 0.1  # so that there is something to diverge from
+        algorithm.optimizer = torch.optim.SGD(made.generator.parameters(), 1.0)
+        ids, start = algorithm.generate()
+        values = algorithm.update_policy(ids, start, algorithm.search(ids, start))
+        weights.append((weights_of(made.generator), values))
+    torch.testing.assert_close(weights[0][0], weights[1][0])
+    assert weights[0][1] == pytest.approx(weights[1][1])
+    assert weights[0][1]["kl"] > 0
+
+
+def test_the_policy_gradient_is_taken_without_dropout():
+    seen = []
+    for dropout in (0.0, 0.9):
+        made = parts(dropout=dropout)
+        algorithm = SeqGAN(made, rollouts=0)
+        ids, start = algorithm.generate()
+        algorithm.update_policy(ids, start, algorithm.search(ids, start))
+        seen.append(weights_of(made.generator))
+    assert torch.equal(*seen)
+
+
+def test_without_roll_outs_every_step_is_worth_what_the_sequence_is():
+    made = parts()
+    algorithm = SeqGAN(made, policy_batch_size=24, rollouts=0)
+    ids, start = algorithm.generate()
+    assert ids.shape == (24, LENGTH)
+    found = algorithm.search(ids, start)
+    torch.testing.assert_close(found, made.reward.realness(ids)[:, None].expand(24, LENGTH))
+
+
+def test_kl_control_holds_the_policy_to_the_pre_trained_one():
+    far = {}
+    for kl in (0.0, 30.0):
+        algorithm = SeqGAN(parts(), generator_epochs=2, policy_learning_rate=2e-2, kl=kl, **{**SMALL, "rounds": 6})
+        for record in algorithm:
+            if record.phase == "mle" and record.completed:
+                begun = weights_of(algorithm.parts.generator)
+        far[kl] = (weights_of(algorithm.parts.generator) - begun).norm().item()
+        assert ("kl" in record.values) == (kl > 0)
+    assert far[30.0] < 0.7 * far[0.0]
+
+
+def test_likelihood_steps_in_between_keep_the_likelihood():
+    last = {}
+    for steps in (0, 2):
+        *_, record = SeqGAN(
+            parts(), generator_epochs=8, policy_learning_rate=2e-2, likelihood_steps=steps, **{**SMALL, "rounds": 8}
+        )
+        last[steps] = record.values["nll_validation"]
+    assert last[2] < last[0]
 
 
 def test_a_record_of_a_round_has_every_figure():

@@ -8,6 +8,7 @@ from types import ModuleType
 
 import pytest
 import torch
+from click.testing import CliRunner
 from torch import Tensor
 
 from seqgan_music.algorithms import Parts
@@ -18,6 +19,7 @@ from seqgan_music.generators.lstm import LSTMGenerator
 from seqgan_music.losses import BinaryCrossEntropy, policy_gradient_loss, sequence_log_prob
 from seqgan_music.rewards import Reward
 from seqgan_music.rollout import action_values, rollout_uniforms
+from seqgan_music.run import Run
 from seqgan_music.sampling import padding_after_end, sample
 
 VOCABULARY, LENGTH, BATCH, ROLLOUTS = 9, 11, 6, 3
@@ -160,6 +162,28 @@ def test_race_writes_what_the_readme_promises(
     assert set(result["machine"]) == {"processor", "cores", "threads", "torch", "python"}
     assert "generator step" in capsys.readouterr().out
     assert torch.get_num_threads() == threads
+
+
+def test_pilots_branch_from_one_generator_and_are_told_apart(
+    tiny_run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pilots = benchmark("pilots", monkeypatch)
+    small = "algorithm.rounds=2 algorithm.discriminator_sets=1 algorithm.discriminator_samples=32"
+    variants = [f"{name} {small} {own}" for name, own in {"one": "", "two": "algorithm.kl=1.0", "three": ""}.items()]
+    options = ["--preset", "quick", "--seconds", "600", "-o", str(tmp_path)]
+    result = CliRunner().invoke(pilots.main, [str(tiny_run.directory), *variants, *options], catch_exceptions=False)
+    assert result.exit_code == 0
+    rounds = {name: read(tmp_path / f"{name}.jsonl") for name in ("one", "two", "three")}
+    for values in rounds.values():
+        assert [value["round"] for value in values] == [1, 2]
+        assert 0 < values[0].pop("seconds") < values[1].pop("seconds")
+    assert rounds["one"] == rounds["three"] != rounds["two"]
+    rows = [line.split("|")[1].strip() for line in result.output.splitlines() if line.startswith("|")]
+    assert [row.split()[0] for row in rows] == ["variant", "---", "real", "mle", "one", "two", "three"]
+
+
+def read(path: Path) -> list[dict[str, float]]:
+    return [json.loads(line) for line in path.read_text().splitlines()]
 
 
 def test_race_scales_a_textbook_with_fewer_rollouts(

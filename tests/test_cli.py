@@ -188,6 +188,20 @@ def test_evaluate_prints_a_table_or_json_alone_and_keeps_it(own_run):
     assert values["facts"]["seed"] == 1
 
 
+def test_evaluate_explains_its_columns(own_run):
+    code, alone, _ = call("evaluate", "--explain")
+    assert code == 0
+    assert "BLEU-4" in alone
+    assert "target: equal to real" in alone
+    code, out, _ = call("evaluate", own_run, "-n", 20, "--explain")
+    assert code == 0
+    assert "| real " in out
+    assert set(filter(None, alone.splitlines())) <= set(out.splitlines())
+    code, _, err = call("evaluate")
+    assert code == 2
+    assert "name a run" in err
+
+
 def test_evaluate_against_a_folder(own_run, few_tunes):
     (own_run / "report.json").unlink()
     code, out, _ = call("evaluate", own_run, "-n", 20, "--against", few_tunes, "--json")
@@ -352,6 +366,10 @@ MISUSE = {
     "resume and a setting": (["train", "--resume", "{run}", "--seed", "0", "-s", "a.b=1"], "leave out --set, --seed"),
     "resume and a start": (["train", "--resume", "{run}", "--init", "{run}"], "leave out --init"),
     "resume and a time": (["train", "--resume", "{run}", "--minutes", "3"], "leave out --minutes"),
+    "resume and seeds": (["train", "--resume", "{run}", "--seeds", "3"], "leave out --seeds"),
+    "no seeds": (["train", "{midi}", "--seeds", "0"], "--seeds"),
+    "seeds beyond the last": (["train", "{midi}", "--seeds", "2", "--seed", str(2**63 - 1)], "run.seed must lie"),
+    "group in use": (["train", "{midi}", "--seeds", "2", "-o", "{run}"], "is not empty"),
     "no time": (["train", "{midi}", "--minutes", "0"], "minutes must be above 0"),
     "start from no run": (["train", "{midi}", "--init", "{midi}"], "is not a run"),
     "another vocabulary": (["train", "{midi}", "--init", "{run}", "-s", "tokenizer.low=1"], "tokenizer.low=1"),
@@ -377,6 +395,14 @@ MISUSE = {
     "seed": (["generate", "{run}", "--seed", "99999999999999999999"], "seed"),
     "negative seed": (["evaluate", "{run}", "--seed", "-1"], "seed"),
     "samples": (["evaluate", "{run}", "-n", "1"], "samples"),
+    "temperature": (["evaluate", "{run}", "--temperatures", "0.6:1.4"], "write numbers with commas, such as 0.6,0.8"),
+    "no temperature": (["evaluate", "{run}", "--temperatures", ""], "write numbers with commas"),
+    "temperature of 0": (["evaluate", "{run}", "--temperatures", "0,1"], "temperature must lie in"),
+    "temperature of a folder": (["evaluate", "{midi}", "--temperatures", "1"], "not a run; --temperatures needs one"),
+    "temperature against": (["evaluate", "{run}", "--temperatures", "1", "--against", "{midi}"], "leave out --against"),
+    "temperature dumped": (["evaluate", "{run}", "--temperatures", "1", "--dump", "{tmp}/d"], "leave out --against"),
+    "curve of a stage": (["evaluate", "{run}", "--stage", "mle"], "name the temperatures with --temperatures"),
+    "dump of a folder": (["evaluate", "{midi}", "--dump", "{tmp}/d"], "is not a run; --dump needs one"),
     "evaluate nothing": (["evaluate", "{tmp}/nowhere"], "no such run or folder: {tmp}/nowhere"),
     "evaluate without music": (["evaluate", "{midi}"], "--against"),
     "inspect nothing": (["inspect", "{tmp}/nowhere"], "no such file or folder"),

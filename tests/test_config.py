@@ -97,7 +97,7 @@ def test_a_preset_trains_for_two_steps(name, tiny_corpus, tiny_settings, tmp_pat
             "discriminator_sets": 2,
             "discriminator_samples": 16,
             "rounds": 2,
-            "rollouts": 2,
+            "policy_batch_size": 16,
         },
     }
     made = experiment.Experiment.create(tiny_corpus, merge(config.preset(name), sizes), tmp_path / "run")

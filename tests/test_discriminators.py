@@ -4,7 +4,7 @@ from torch.nn import functional as F
 
 from seqgan_music import registry
 from seqgan_music.discriminators import DISCRIMINATORS
-from seqgan_music.discriminators.cnn import PAPER_FILTERS, SMALL_FILTERS, CNNDiscriminator
+from seqgan_music.discriminators.cnn import PAPER_FILTERS, SMALL_FILTERS, CNNDiscriminator, passages_that_return
 from seqgan_music.discriminators.table_convolution import max_over_time, table_of
 from seqgan_music.errors import UsageError
 from seqgan_music.losses import BinaryCrossEntropy
@@ -13,10 +13,14 @@ from seqgan_music.modes import set_rng
 VOCABULARY, LENGTH = 13, 20
 
 
-@pytest.fixture(params=sorted(DISCRIMINATORS))
+VARIANTS = [(name, {}) for name in sorted(DISCRIMINATORS)] + [("cnn", {"self_similarity": 12})]
+
+
+@pytest.fixture(params=VARIANTS, ids=lambda variant: "-".join([variant[0], *variant[1]]))
 def discriminator(request):
-    factory = registry.resolve(DISCRIMINATORS, "discriminator", request.param)
-    network = factory(VOCABULARY, LENGTH)
+    name, options = request.param
+    factory = registry.resolve(DISCRIMINATORS, "discriminator", name)
+    network = factory(VOCABULARY, LENGTH, **options)
     network.reset_parameters(torch.Generator().manual_seed(0))
     return network.eval()
 
@@ -105,6 +109,7 @@ def test_filters_wider_than_a_sequence_are_left_out():
         {"filters": [[0, 4]]},
         {"embedding": 0},
         {"l2": -1.0},
+        {"self_similarity": -1},
     ],
 )
 def test_options_that_mean_nothing_are_refused_by_name(options):
@@ -116,6 +121,45 @@ def test_the_penalty_is_half_the_squared_norm_of_the_output_layer(discriminator)
     output = discriminator.output
     expected = 0.2 * 0.5 * (output.weight.square().sum() + output.bias.square().sum())
     torch.testing.assert_close(discriminator.penalty(), expected)
+
+
+def test_passages_that_return():
+    """A sequence of 4 different tokens, three times; and one with nothing twice."""
+    ids = torch.tensor([[0, 1, 2, 3] * 3, list(range(12))])
+    same = (ids[:, :, None] == ids[:, None, :]).double()
+    earlier = (torch.arange(12)[:, None] - torch.arange(1, 7)).clamp(min=0)
+    mean, strongest = passages_that_return(same.gather(2, earlier.expand(2, -1, -1)))
+    assert mean.tolist() == [[0, 0, 0, 1, 0, 0], [0] * 6]
+    assert strongest.tolist() == [[0, 0, 0, 1, 0, 0], [0] * 6]
+    late = torch.zeros(1, 12, 6, dtype=torch.float64)
+    late[0, 10:, 1] = 1.0  # two of the last eight tokens, of ten pairs
+    mean, strongest = passages_that_return(late)
+    assert mean[0, 1] == pytest.approx(0.2)
+    assert strongest[0, 1] == pytest.approx(0.25)
+
+
+def test_self_similarity_hears_form():
+    """Real: two random passages in the order a b a b; generated: a b b a, the same to filters of width 1."""
+    rng = torch.Generator().manual_seed(0)
+    loss, accuracies = BinaryCrossEntropy(), []
+    for self_similarity in (0, 32):
+        network = CNNDiscriminator(VOCABULARY, 32, filters=[[1, 8]], dropout=0.0, self_similarity=self_similarity)
+        network.reset_parameters(rng)
+        optimizer = torch.optim.Adam(network.parameters(), 1e-2)
+
+        def batch():
+            a, b = torch.randint(0, VOCABULARY, (2, 64, 8), generator=rng)
+            return torch.cat([a, b, a, b], 1), torch.cat([a, b, b, a], 1)
+
+        for _ in range(60):
+            optimizer.zero_grad()
+            loss.loss(*map(network, batch())).backward()
+            optimizer.step()
+        with torch.no_grad():
+            real, fake = map(network, batch())
+        accuracies.append(((real > 0).float().mean() + (fake < 0).float().mean()).item() / 2)
+    assert accuracies[0] == 0.5
+    assert accuracies[1] > 0.95
 
 
 def test_dropout_is_on_in_train_mode_only(discriminator, ids):

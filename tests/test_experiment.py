@@ -321,14 +321,23 @@ def test_the_best_weights_are_those_of_the_round_closest_to_real_music(create, t
     assert not torch.equal(saved, weights["adversarial", 3])
 
 
-def test_closeness_is_the_distance_of_both_figures_from_real_musics(uninterrupted):
+def test_closeness_is_the_distance_of_all_figures_from_real_musics(uninterrupted):
     run = Run(uninterrupted)
     closeness = evaluation.Closeness(run.dataset, run.tokenizer, seed=0)
-    figures = closeness.measure(*run.sample(closeness.size))
-    bleu, own = closeness.target
-    expected = abs(figures["bleu_4_validation"] - bleu) + abs(figures["self_bleu_4_validation"] - own)
+    figures = closeness.measure(*run.sample(closeness.size, start=closeness.start))
+    expected = sum(abs(figures[name] - value) for name, value in closeness.target.items())
+    assert set(figures) == {*closeness.target, "distance_validation"}
     assert figures["distance_validation"] == pytest.approx(expected)
-    assert closeness.measure(*run.dataset.validation[:])["bleu_4_validation"] > 0.99, "validation against itself"
+    held_out = closeness.measure(*run.dataset.validation[:])
+    assert held_out["bleu_4_validation"] > 0.99, "validation against itself"
+    assert held_out["overlap_area_validation"] > figures["overlap_area_validation"]
+
+
+def test_closeness_takes_one_window_of_every_training_tune_for_real_music(uninterrupted):
+    data = Run(uninterrupted).dataset
+    made = [evaluation.Closeness(data, Run(uninterrupted).tokenizer, seed=seed) for seed in (0, 0, 1)]
+    assert made[0].size == len(data.train.piece.unique())
+    assert made[0].target == made[1].target != made[2].target
 
 
 def test_measuring_closeness_does_not_change_the_training(create, tmp_path, monkeypatch):

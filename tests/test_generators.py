@@ -5,16 +5,21 @@ from seqgan_music import registry
 from seqgan_music.errors import UsageError
 from seqgan_music.generators import GENERATORS
 from seqgan_music.generators.lstm import LSTMGenerator
+from seqgan_music.losses import sequence_log_prob
 from seqgan_music.modes import Dropout, evaluating, set_rng
 
 NEVER = (9, 10)
 VOCABULARY = 11
 
 
-@pytest.fixture(params=sorted(GENERATORS))
+VARIANTS = [(name, {}) for name in sorted(GENERATORS)] + [("lstm", {"lookback": [3, 1, 6]})]
+
+
+@pytest.fixture(params=VARIANTS, ids=lambda variant: "-".join([variant[0], *variant[1]]))
 def generator(request):
-    factory = registry.resolve(GENERATORS, "generator", request.param)
-    network = factory(VOCABULARY, NEVER).double()
+    name, options = request.param
+    factory = registry.resolve(GENERATORS, "generator", name)
+    network = factory(VOCABULARY, NEVER, **options).double()
     network.reset_parameters(torch.Generator().manual_seed(0))
     return network.eval()
 
@@ -122,8 +127,51 @@ def test_evaluating_gives_modes_back_even_after_an_error():
     assert torch.is_grad_enabled()
 
 
+def test_lookback_learns_to_repeat_what_an_lstm_alone_does_not():
+    """Sequences whose second half is their first again, of random tokens: nothing else can be learnt."""
+    rng = torch.Generator().manual_seed(2)
+    half = torch.randint(0, 9, (256, 8), generator=rng)
+    ids, start = torch.cat([half, half], 1), torch.full((256,), 9)
+    losses = []
+    for lookback in ([], [8]):
+        generator = LSTMGenerator(VOCABULARY, NEVER, embedding=8, hidden=16, lookback=lookback)
+        generator.reset_parameters(rng)
+        optimizer = torch.optim.SGD(generator.parameters(), 1.0)
+        for _ in range(60):
+            optimizer.zero_grad()
+            loss = -sequence_log_prob(generator(ids, start), ids, -1)[:, 8:].mean()
+            loss.backward()
+            optimizer.step()
+        losses.append(loss.item())
+    assert losses[0] > 2.0
+    assert losses[1] < 0.5
+
+
+def test_lookback_reaches_as_far_as_it_says(batch):
+    generator = LSTMGenerator(VOCABULARY, NEVER, lookback=[4])
+    generator.reset_parameters(torch.Generator().manual_seed(0))
+    torch.nn.init.zeros_(generator.lstm.weight_hh_l0)  # no memory but the lookback
+    torch.nn.init.zeros_(generator.embedding.weight)
+    ids, start = batch
+    changed = ids.clone()
+    changed[:, 1] = (changed[:, 1] + 1) % 9
+    before, after = generator(ids, start), generator(changed, start)
+    moved = ~torch.isclose(before, after).all(2).all(0)
+    assert moved[5]
+    assert not moved[[0, 1, 3, 4]].any()
+
+
 @pytest.mark.parametrize(
-    "options", [{"hidden": 0}, {"layers": 0}, {"embedding": -1}, {"dropout": 1.0}, {"dropout": -0.1}]
+    "options",
+    [
+        {"hidden": 0},
+        {"layers": 0},
+        {"embedding": -1},
+        {"dropout": 1.0},
+        {"dropout": -0.1},
+        {"lookback": [0]},
+        {"lookback": [2.5]},
+    ],
 )
 def test_options_out_of_range_are_refused_by_name(options):
     with pytest.raises(UsageError, match=rf"generator\.{next(iter(options))}"):

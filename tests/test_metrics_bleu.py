@@ -4,9 +4,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from nltk.translate.bleu_score import SmoothingFunction, sentence_bleu
 
-from seqgan_music.metrics import METRICS
+from seqgan_music.metrics import METRICS, TABLES
 from seqgan_music.metrics.bleu import References, bleu, self_bleu
 from seqgan_music.metrics.sequences import NgramIndex, Sequences, as_sequences
+from seqgan_music.metrics.yang_lerch import FEATURES
 
 SMOOTHING = SmoothingFunction().method1
 
@@ -156,6 +157,12 @@ def test_what_lies_beyond_a_length_is_never_read():
     np.testing.assert_array_equal(bleu(one, [[1, 2, 3, 3]]), bleu(other.to_lists(), [[1, 2, 3, 3]]))
 
 
+def test_sequences_are_put_below_one_another():
+    both = Sequences.concatenate([as_sequences([[1], [2, 3]]), as_sequences([[], [4, 5, 6]])])
+    assert both.to_lists() == [[1], [2, 3], [], [4, 5, 6]]
+    assert both.tokens.shape == (4, 3)
+
+
 def test_ngrams_get_the_same_number_only_if_they_are_the_same():
     rows = Sequences.from_lists([[3, 1, 3, 1, 2], [1, 3, 1], [2]])
     for n, codes in enumerate(NgramIndex(rows, 3).codes(rows), start=1):
@@ -173,7 +180,15 @@ def test_ngrams_get_the_same_number_only_if_they_are_the_same():
 
 def test_every_metric_says_what_it_means_and_where_its_target_lies():
     expected = {f"{kind}_{n}" for kind in ("bleu", "self_bleu") for n in range(2, 6)}
-    expected |= {"mse_nearest", "mse_pairs", "unique", "distinct_2", "edit_distance", "nll"}
-    assert set(METRICS) == expected
+    expected |= {"mse_nearest", "mse_pairs", "unique", "distinct_2", "edit_distance", "nll", "reverse_nll", "frechet"}
+    expected |= {"copied_4", "copied_8", "longest_copy", "longest_copy_max", "polyphony", "bars_back"}
+    expected |= {"pitch_class_entropy", "scale_consistency", "groove_consistency", "empty_beat_rate"}
+    single = {f"{kind}_{name}" for kind in ("overlap_area", "kl_divergence") for name in FEATURES}
+    assert set(METRICS) == expected | single | {"overlap_area", "kl_divergence"}
+    shown = [name for names in TABLES.values() for name in names]
+    assert len(shown) == len(set(shown))
+    assert set(shown) == set(METRICS) - single, "each in one table, the single features in none"
+    assert len({metric.title for metric in METRICS.values()}) == len(METRICS)
+    assert all("\n" not in metric.meaning for metric in METRICS.values())
     assert all(metric.title and metric.meaning for metric in METRICS.values())
     assert {metric.target for metric in METRICS.values()} == {"equal to real", "lower"}

@@ -5,7 +5,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from seqgan_music.metrics.events import REST_EVENT, event_codes, event_parts, events_to_steps, note_events
+from seqgan_music.metrics.events import (
+    REST_EVENT,
+    event_codes,
+    event_notes,
+    event_parts,
+    events_to_steps,
+    note_events,
+    struck_steps,
+)
 from seqgan_music.metrics.markov import Markov
 from seqgan_music.metrics.sequences import Sequences
 from seqgan_music.notes import OUTSIDE, REST
@@ -54,6 +62,20 @@ def test_notes_to_events_to_grid_is_exact(batch, cut):
     assert events_to_steps(events, cut).tolist() == expected
     for row in parts(events):
         assert all((a[0], b[0]) != (REST_EVENT, REST_EVENT) for a, b in itertools.pairwise(row))
+
+
+@settings(deadline=None, max_examples=100)
+@given(batch=st.lists(tunes, min_size=1, max_size=4), cut=st.integers(0, 40))
+def test_notes_can_be_read_back_and_stand_on_the_grid(batch, cut):
+    spelt, grids = zip(*map(spelt_out, batch), strict=True)
+    pitch, onset, duration, mask = event_notes(note_events(*melodies(spelt, [len(grid) for grid in grids])))
+    struck = struck_steps(note_events(*melodies(spelt, [len(grid) for grid in grids])), cut)
+    for row, expected in enumerate(spelt):
+        there = mask[row]
+        found = zip(pitch[row][there], onset[row][there], duration[row][there], strict=True)
+        assert [tuple(map(int, note)) for note in found] == expected
+        assert there[: len(expected)].all(), "notes come first"
+        assert np.flatnonzero(struck[row]).tolist() == [at for _, at, _ in expected if at < cut]
 
 
 def test_a_tune_with_all_its_rests():
@@ -130,6 +152,10 @@ def test_malformed_notes_are_refused():
 def test_malformed_events_are_refused():
     with pytest.raises(ValueError, match="no event"):
         events_to_steps([[60]], 4)
+    with pytest.raises(ValueError, match="no event"):
+        event_notes([[60]])
+    with pytest.raises(ValueError, match="grid"):
+        struck_steps([[576]], -1)
     with pytest.raises(ValueError, match="-1 steps"):
         events_to_steps([[576]], -1)
     for pitch, duration in ((-1, 1), (129, 1), (60, 0)):

@@ -5,8 +5,9 @@ import pytest
 
 from seqgan_music.errors import Failure, UsageError
 from seqgan_music.evaluation import COLUMNS, Evaluation
+from seqgan_music.metrics import METRICS, TABLES
 from seqgan_music.notes import Note, Notes, Part, Piece
-from seqgan_music.report import COLOURS, piano_rolls, table
+from seqgan_music.report import COLOURS, explanation, piano_rolls, table, tables
 
 SCALE = Piece(tuple(Note(480 * i, 480, 60 + 2 * i) for i in range(8)), title="A scale", metre=(4, 4))
 
@@ -18,21 +19,31 @@ def test_a_table_has_a_row_for_every_set_and_aligned_columns():
     assert len({len(line) for line in lines}) == 1, "it reads as plain text"
     assert all(line.startswith("| ") and line.endswith(" |") for line in lines)
     cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
-    assert cells[0] == [
-        "",
-        "BLEU-2",
-        "BLEU-3",
-        "BLEU-4",
-        "BLEU-5",
-        "MSE nearest",
-        "MSE pairs",
-        "Self-BLEU-4",
-        "unique",
-        "NLL",
-    ]
-    assert cells[2] == ["mle", "0.123", "0.123", "0.123", "0.123", "0.123", "123.5", "0.123", "0.123", "–"]
+    assert cells[0] == ["", *(METRICS[name].title for name in COLUMNS)]
+    assert cells[2] == ["mle", "0.123", "0.123", "123.5", *["0.123"] * 5, "–"]
     assert cells[3][0] == "Markov-1"
     assert set("".join(cells[1])) == {"-", ":"}
+
+
+def test_there_is_a_table_for_each_question_of_what_was_measured():
+    values = dict.fromkeys(METRICS, 0.5)
+    text = tables(Evaluation({"mle": values, "real": values}))
+    lines = text.splitlines()
+    assert [line for line in lines if line and not line.startswith("|")] == list(TABLES)
+    assert max(map(len, lines)) <= 120
+    titles = [cell.strip() for line in lines if line.startswith("|  ") for cell in line.strip("|").split("|")[1:]]
+    assert titles == [METRICS[name].title for names in TABLES.values() for name in names]
+    few = tables(Evaluation({"mle": {"bleu_4": 0.5, "copied_8": 0.25}}))
+    assert few.count("| mle |") == 2, "what was not measured has neither column nor table"
+
+
+def test_every_column_is_explained():
+    values = dict.fromkeys(METRICS, 0.5)
+    for text in (explanation(), tables(Evaluation({"mle": values}), explain=True)):
+        for names in TABLES.values():
+            for name in names:
+                assert f"{METRICS[name].meaning}; target: {METRICS[name].target}" in text
+    assert METRICS["bleu_4"].meaning not in tables(Evaluation({"mle": values}))
 
 
 def test_columns_can_be_chosen():

@@ -137,9 +137,10 @@ def test_completions_keep_their_prefix_and_never_go_on_after_end():
     assert (lanes[0] != lanes[0, :1]).any(), "roll-outs of one prefix differ"
 
 
+@pytest.mark.parametrize("lookback", [(), (1, 3)])
 @pytest.mark.parametrize("budget", [1, 2_000, 20_000, 10**9])
-def test_the_memory_budget_changes_no_value(budget):
-    generator = LSTMGenerator(5, (PAD, 4), embedding=3, hidden=4).double()
+def test_the_memory_budget_changes_no_value(budget, lookback):
+    generator = LSTMGenerator(5, (PAD, 4), embedding=3, hidden=4, lookback=lookback).double()
     generator.reset_parameters(torch.Generator().manual_seed(0))
     ids = torch.tensor([[0, 1, 1, 0, 1], [1, 0, END, PAD, PAD]])
     options = {"end_id": END, "pad_id": PAD}
@@ -206,6 +207,12 @@ def test_networks_are_in_eval_mode_without_gradients_and_get_their_mode_back():
     action_values(policy, watched, torch.tensor([[0, 1], [1, 0]]), START, 2, torch.Generator(), end_id=END, pad_id=PAD)
     assert policy.training
     assert watched.discriminator.training
+
+
+def test_without_rollouts_every_step_has_the_reward_of_the_sequence():
+    ids = torch.tensor([[0, 1, END], [1, END, PAD]])
+    values = action_values(Bigram(), reward, ids, START, 0, torch.Generator(), end_id=END, pad_id=PAD)
+    assert torch.equal(values, worth(ids)[:, None].expand(2, 3))
 
 
 def test_one_token_needs_no_rollout():

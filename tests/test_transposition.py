@@ -291,7 +291,7 @@ def test_real_music_is_measured_in_the_keys_of_its_references(in_mode):
     def bleu(real, references):
         (tokenizer, _, _, measured), (_, _, _, known) = in_mode(real), in_mode(references)
         sets = {"real": MelodySet.of(tokenizer.melodies(*measured.validation[slice(None)]))}
-        return evaluation.evaluate(sets, MelodySet.of(tokenizer.melodies(*known.test[slice(None)])))["real"]
+        return evaluation.evaluate(sets, MelodySet.of(tokenizer.melodies(*known.test[slice(None)]))).rows["real"]
 
     alone, together, apart = bleu("none", "none"), bleu("augment", "augment"), bleu("augment", "none")
     assert together["bleu_4"] >= alone["bleu_4"] - 0.02

@@ -5,6 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import click
 import pytest
 
 ROOT = Path(__file__).parent.parent
@@ -51,6 +52,10 @@ def test_every_option_that_a_page_shows_exists(page):
     for verb, rest in re.findall(r"^seqgan-music (\w+)(.*)$", (ROOT / page).read_text("utf-8"), re.MULTILINE):
         assert verb in VERBS
         command = main.get_command(None, verb)
+        if isinstance(command, click.Group):
+            word, _, rest = rest.strip().partition(" ")
+            command = command.get_command(None, word)
+            rest = f" {rest}"
         known = {name for parameter in command.params for name in (*parameter.opts, *parameter.secondary_opts)}
         used = set(re.findall(r"(?<=\s)-{1,2}[a-zA-Z][\w-]*", rest.partition("#")[0]))
         assert used <= known, f"{page}: {verb} has no {used - known}"

@@ -214,9 +214,14 @@ class DiscriminatorTraining:
 
 
 def descend(optimizer: torch.optim.Optimizer, loss: Tensor, network: torch.nn.Module, clip: float) -> None:
-    """One step of gradient descent, the gradient's norm clipped to `clip` unless that is 0."""
+    """One step of gradient descent on a loss, the gradient's norm clipped to `clip` unless that is 0."""
     optimizer.zero_grad(set_to_none=True)
     loss.backward()  # type: ignore[no-untyped-call]
+    step(optimizer, network, clip)
+
+
+def step(optimizer: torch.optim.Optimizer, network: torch.nn.Module, clip: float) -> None:
+    """One step along the gradients there are, their norm clipped to `clip` unless that is 0."""
     if clip:
         torch.nn.utils.clip_grad_norm_(network.parameters(), clip)
     optimizer.step()

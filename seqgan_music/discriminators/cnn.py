@@ -2,6 +2,11 @@
 
 Yu et al. 2017 (arXiv 1609.05473), section 3.3 and the tables of its appendix; Kim 2014 (arXiv 1408.5882);
 highway layer: Srivastava et al. 2015 (arXiv 1505.00387).
+
+A filter sees as many tokens as it is wide, and its maximum is the same wherever and however often the pattern comes: of
+form this network knows nothing. With `self_similarity` it is also shown how alike tokens are that stand 1, 2, 3, ...
+steps apart, on the whole and where they are most alike: the diagonals of the self-similarity matrix (Foote 1999,
+"Visualizing Music and Audio using Self-Similarity").
 """
 
 from __future__ import annotations
@@ -25,6 +30,8 @@ PAPER_FILTERS = {
 """Widths and numbers of filters for a length T, as the paper has them."""
 SMALL_FILTERS = ((1, 32), (2, 64), (3, 64), (4, 64), (6, 48), (8, 48), (12, 32), (16, 32))
 """For the lengths of which the paper says nothing."""
+PASSAGE = 8
+"""Tokens that make a passage worth noticing when it returns: half a bar of sixteenths."""
 
 
 class CNNDiscriminator(nn.Module):
@@ -47,6 +54,9 @@ class CNNDiscriminator(nn.Module):
         Probability of dropping a feature before the output layer, in train mode only. The paper keeps 0.75.
     l2 : float
         Weight of half the squared norm of the output layer in `penalty`.
+    self_similarity : int
+        Distances 1, 2, 3, ... in tokens at which a sequence is compared with itself, those below T; 0 is the paper's
+        network.
     """
 
     def __init__(
@@ -58,18 +68,22 @@ class CNNDiscriminator(nn.Module):
         filters: str | Sequence[Sequence[int]] = "auto",
         dropout: float = 0.25,
         l2: float = 0.2,
+        self_similarity: int = 0,
     ) -> None:
         super().__init__()
         if embedding < 1:
             raise UsageError(f"discriminator.embedding must be at least 1, not {embedding!r}")
         if l2 < 0:
             raise UsageError(f"discriminator.l2 must not be negative, not {l2!r}")
+        if self_similarity < 0:
+            raise UsageError(f"discriminator.self_similarity must not be negative, not {self_similarity!r}")
         table = _filters(filters, length)
+        self.self_similarity = min(self_similarity, length - 1)
         self.vocab_size = vocab_size
         self.l2 = l2
         self.embedding = nn.Embedding(vocab_size, embedding)
         self.convolutions = nn.ModuleList(nn.Conv1d(embedding, number, width) for width, number in table)
-        features = sum(number for _, number in table)
+        features = sum(number for _, number in table) + 2 * self.self_similarity
         self.highway = nn.Linear(features, 2 * features)
         self.dropout = Dropout(dropout, "discriminator.dropout")
         self.output = nn.Linear(features, 1)
@@ -93,7 +107,11 @@ class CNNDiscriminator(nn.Module):
         strongest = [
             max_over_time(ids, table_of(self.embedding.weight, conv.weight)) + conv.bias for conv in self._layers()
         ]
-        return self._head(torch.cat(strongest, 1).relu())
+        likeness = None
+        if self.self_similarity:
+            unit = F.normalize(self.embedding.weight, dim=1)
+            likeness = (unit @ unit.t())[ids[:, :, None], ids[:, self._earlier(ids)]]
+        return self._head(torch.cat(strongest, 1), likeness)
 
     def embed(self, ids: Tensor) -> Tensor:
         """Embedding (B, T, E) of ids (B, T), or of rows (B, T, V) over the vocabulary."""
@@ -104,7 +122,12 @@ class CNNDiscriminator(nn.Module):
     def score(self, embedded: Tensor) -> Tensor:
         """Scores (B,) of an embedding (B, T, E)."""
         across = embedded.transpose(1, 2)  # (B, E, T)
-        return self._head(torch.cat([conv(across).amax(2).relu() for conv in self.convolutions], 1))
+        strongest = torch.cat([conv(across).amax(2) for conv in self.convolutions], 1)
+        likeness = None
+        if self.self_similarity:
+            unit = F.normalize(embedded, dim=2)
+            likeness = (unit @ unit.transpose(1, 2)).gather(2, self._earlier(embedded).expand(len(embedded), -1, -1))
+        return self._head(strongest, likeness)
 
     def penalty(self) -> Tensor:
         """Half the squared norm of the output layer, times `l2`."""
@@ -115,12 +138,46 @@ class CNNDiscriminator(nn.Module):
         """The convolutions, which a `ModuleList` hands out as any module."""
         return list(self.convolutions)
 
-    def _head(self, features: Tensor) -> Tensor:
-        change, gate = self.highway(features).chunk(2, 1)
+    def _earlier(self, sequences: Tensor) -> Tensor:
+        """Positions (T, K) that stand 1 ... K steps before each; 0 where there is none."""
+        steps = torch.arange(sequences.shape[1], device=sequences.device)
+        return (steps[:, None] - 1 - torch.arange(self.self_similarity, device=sequences.device)).clamp(min=0)
+
+    def _head(self, strongest: Tensor, likeness: Tensor | None) -> Tensor:
+        """Scores from the filters' maxima (B, F) and the likeness (B, T, K) of each token to the K before it."""
+        features = [strongest.relu()]
+        if likeness is not None:
+            features += passages_that_return(likeness)
+        together = torch.cat(features, 1)
+        change, gate = self.highway(together).chunk(2, 1)
         gate = gate.sigmoid()
-        features = gate * change.relu() + (1 - gate) * features
-        scores: Tensor = self.output(self.dropout(features)).squeeze(1)
+        together = gate * change.relu() + (1 - gate) * together
+        scores: Tensor = self.output(self.dropout(together)).squeeze(1)
         return scores
+
+
+def passages_that_return(likeness: Tensor) -> tuple[Tensor, Tensor]:
+    """How much of a sequence comes again after each number of steps.
+
+    Parameters
+    ----------
+    likeness : Tensor (B, T, K)
+        Of the token at each step to the one 1 ... K steps before it; what stands where there is none does not count.
+
+    Returns
+    -------
+    mean : Tensor (B, K)
+        Over the sequence.
+    strongest : Tensor (B, K)
+        The largest mean over `PASSAGE` steps.
+    """
+    _, length, count = likeness.shape
+    distance = torch.arange(1, count + 1, device=likeness.device)
+    there = torch.arange(length, device=likeness.device)[:, None] >= distance  # (T, K)
+    likeness = torch.where(there, likeness, 0.0)
+    mean = likeness.sum(1) / (length - distance)
+    passages = F.avg_pool1d(likeness.transpose(1, 2), min(PASSAGE, length), stride=1)
+    return mean, passages.amax(2)
 
 
 def _filters(filters: str | Sequence[Sequence[int]], length: int) -> list[tuple[int, int]]:

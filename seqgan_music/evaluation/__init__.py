@@ -6,15 +6,19 @@ value of *real*.
 
 All sets are windows of T tokens, read as melodies and compared as note events (pitch and duration in grid steps),
 whatever the tokenizer. References are the non-overlapping windows of the *test* tunes, the *real* row is those of the
-*validation* tunes; a window that a repeat brings twice counts once. Self-BLEU and the unique share depend on the size
-of a set, so they are taken over equally many samples of every set.
+*validation* tunes; a window that a repeat brings twice counts once. Samples have the metres of the row *real*. What
+depends on the size of a set (the figures of diversity, the largest copy, the reverse likelihood) is taken over equally
+many samples of every set, evenly spaced; distributions and the Fréchet distance over equally many samples and
+references. Self-BLEU is taken within groups of as many samples as there are validation tunes: windows of one tune are
+more alike than independent samples can be, and stand in different groups.
 """
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,13 +28,17 @@ from torch import Tensor
 
 from seqgan_music import corpus, dataset, sampling, transposition
 from seqgan_music.errors import UsageError
-from seqgan_music.metrics import METRICS
+from seqgan_music.metrics import METRICS, musicality
 from seqgan_music.metrics.bleu import EPSILON, References, self_bleu
-from seqgan_music.metrics.diversity import unique_share
-from seqgan_music.metrics.events import events_to_steps, note_events
+from seqgan_music.metrics.diversity import distinct_n, edit_distance_diversity, unique_share
+from seqgan_music.metrics.events import REST_EVENT, event_notes, events_to_steps, note_events, struck_steps
+from seqgan_music.metrics.frechet import frechet_distance
+from seqgan_music.metrics.likelihood import WittenBell
 from seqgan_music.metrics.markov import Markov
 from seqgan_music.metrics.mse import fill_rests, nearest_mse, pairs_mse
+from seqgan_music.metrics.novelty import copied_share, longest_copy, longest_matches
 from seqgan_music.metrics.sequences import Sequences
+from seqgan_music.metrics.yang_lerch import FEATURES, compare, features, vectors
 from seqgan_music.versions import versions
 
 if TYPE_CHECKING:
@@ -41,7 +49,25 @@ if TYPE_CHECKING:
     from seqgan_music.tokenizers import Tokenizer
 
 BLEU_ORDERS = (2, 3, 4, 5)
-COLUMNS = (*(f"bleu_{n}" for n in BLEU_ORDERS), "mse_nearest", "mse_pairs", "self_bleu_4", "unique", "nll")
+COLUMNS = (
+    "bleu_4",
+    "mse_nearest",
+    "mse_pairs",
+    "self_bleu_4",
+    "unique",
+    "copied_8",
+    "overlap_area",
+    "bars_back",
+    "nll",
+)
+"""What is looked at first."""
+NGRAMS = (4, 8)
+"""Notes in the runs of which the copied share is taken."""
+LEAST_INDEPENDENT = 10
+"""Samples among which Self-BLEU is taken at least, however few tunes there are."""
+REVERSE_ORDER = 2
+MOST_PER_SIDE = 1000
+"""Samples, and references, between which distributions are compared at most."""
 REAL = "real"
 ANCHORS = (REAL, "Markov-1", "Markov-2", "uniform")
 ROWS_AT_ONCE = 1 << 14  # of the training windows, of which there may be very many
@@ -57,17 +83,24 @@ class Evaluation:
         Set of samples → metric (a name of `seqgan_music.metrics.METRICS`) → value; NaN where it is not defined.
     facts : dict
         Sizes, smoothing, versions: what the numbers depend on.
+    scores : dict of str to dict of str to ndarray
+        Set of samples → metric → one number for each sample (M,), NaN where it is not defined, for the metrics that
+        judge a sample by itself. A row's value is their mean over what is defined.
+    sets : dict of str to MelodySet
+        What was measured.
+    references : MelodySet, optional
+        What it was measured against.
     """
 
     rows: dict[str, dict[str, float]]
     facts: dict[str, Any] = field(default_factory=dict)
+    scores: dict[str, dict[str, np.ndarray]] = field(default_factory=dict)
+    sets: dict[str, MelodySet] = field(default_factory=dict)
+    references: MelodySet | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """Values for JSON: NaN becomes None."""
-        rows = {
-            row: {name: value if math.isfinite(value) else None for name, value in values.items()}
-            for row, values in self.rows.items()
-        }
+        """Rows, facts and what the metrics mean, for JSON: NaN becomes None."""
+        rows = {row: finite(values) for row, values in self.rows.items()}
         meanings = {name: {"meaning": METRICS[name].meaning, "target": METRICS[name].target} for name in METRICS}
         return {"rows": rows, "facts": self.facts, "metrics": meanings}
 
@@ -82,10 +115,28 @@ class MelodySet:
         Note events, M rows.
     steps : ndarray (M, S), int
         What sounds in each grid step.
+    bar : ndarray (M,)
+        Grid steps in a bar of each.
+    steps_per_quarter : float
+    polyphony : ndarray (M,)
+        How many notes sound at once; NaN where none does.
+    ids, start : ndarray (M, T) and (M,), int64, optional
+        Tokens and start tokens, where the melodies were made of them.
     """
 
     events: Sequences
     steps: np.ndarray
+    bar: np.ndarray
+    steps_per_quarter: float
+    polyphony: np.ndarray
+    ids: np.ndarray | None = None
+    start: np.ndarray | None = None
+
+    @classmethod
+    def of_tokens(cls, tokenizer: Tokenizer, ids: Tensor, start: Tensor) -> MelodySet:
+        """From tokens (M, T) and start tokens (M,)."""
+        read = cls.of(tokenizer.melodies(ids, start))
+        return replace(read, ids=ids.cpu().numpy(), start=start.cpu().numpy())
 
     @classmethod
     def of(cls, melodies: Melodies) -> MelodySet:
@@ -93,53 +144,163 @@ class MelodySet:
         names = ("pitch", "onset", "duration", "mask", "length")
         fields = {name: getattr(melodies, name).cpu().numpy() for name in names}
         events = note_events(**fields, steps_per_quarter=melodies.steps_per_quarter)
-        return cls(events, melodies.steps.cpu().numpy())
+        numerator, denominator = melodies.metre.cpu().numpy().astype(np.float64).T
+        bar = melodies.steps_per_quarter * 4 * numerator / denominator
+        voices = musicality.polyphony(fields["onset"], fields["duration"], fields["mask"])
+        return cls(events, melodies.steps.cpu().numpy(), bar, melodies.steps_per_quarter, voices)
+
+    @classmethod
+    def of_events(cls, events: Sequences, steps: int, bar: np.ndarray, steps_per_quarter: float) -> MelodySet:
+        """From note events of M melodies on a grid of S steps, with bars (M,)."""
+        _, onset, duration, mask = event_notes(events)
+        voices = musicality.polyphony(onset, duration, mask)
+        return cls(events, events_to_steps(events, steps), bar, steps_per_quarter, voices)
 
     def __len__(self) -> int:
         return len(self.events)
 
+    def digest(self) -> str:
+        """SHA-256 of the melodies: equal references have equal digests, on any machine."""
+        sha = hashlib.sha256()
+        for values in (self.events.lengths, self.events.tokens[self.events.valid], self.bar, self.steps_per_quarter):
+            sha.update(np.asarray(values).astype("<f8").tobytes())
+        return sha.hexdigest()
+
 
 def evaluate(
-    sets: Mapping[str, MelodySet], references: MelodySet, *, equal_sizes: int | None = None
-) -> dict[str, dict[str, float]]:
+    sets: Mapping[str, MelodySet],
+    references: MelodySet,
+    *,
+    training: Sequences | None = None,
+    equal_sizes: int | None = None,
+    independent: int | None = None,
+) -> Evaluation:
     """Measure sets of melodies against references.
 
     Parameters
     ----------
     sets : mapping of str to MelodySet
     references : MelodySet
+    training : Sequences, optional
+        Note events of what the samples may be copied from; without it no copies are looked for.
     equal_sizes : int, optional
-        Samples of every set over which Self-BLEU and the unique share are taken; the size of the smallest set, if left
+        Samples of every set over which is taken what depends on their number; the size of the smallest set, if left
+        out.
+    independent : int, optional
+        Samples in each of the groups, one after another, within which Self-BLEU is taken; as `equal_sizes`, if left
         out.
 
     Returns
     -------
-    dict of str to dict of str to float
-        BLEU-2 to 5, Self-BLEU-2 to 5, both mean squared errors and the unique share of every set.
+    Evaluation
+        Every metric of `seqgan_music.metrics.METRICS` but `nll`, which networks alone have; facts on sizes.
     """
     known = References(references.events, max(BLEU_ORDERS))
     equal = equal_sizes or min(len(one) for one in sets.values())
-    reference_curves = fill_rests(references.steps)
-    rows = {}
+    side = min(equal, len(references), MOST_PER_SIDE)
+    real = _few(features(references.events, references.steps_per_quarter), side)
+    curves = fill_rests(references.steps)
+    longest = max([references.steps.shape[1], *(one.steps.shape[1] for one in sets.values())])
+    copies = _copies(sets, training)
+    result = Evaluation({}, sets=dict(sets), references=references)
+    pairs = 0
     for name, one in sets.items():
-        bleu = known.bleu(one.events)
-        own = self_bleu(one.events[:equal], max(BLEU_ORDERS))
-        curves = fill_rests(one.steps)
-        rows[name] = {
-            **{f"bleu_{n}": _mean(bleu[:, n - 1]) for n in BLEU_ORDERS},
-            **{f"self_bleu_{n}": _mean(own[:, n - 1]) for n in BLEU_ORDERS},
-            "mse_nearest": _mean(nearest_mse(curves, reference_curves)),
-            "mse_pairs": _mean(pairs_mse(curves, reference_curves)),
-            "unique": unique_share(one.events[:equal]),
-        }
-    return rows
+        few = one.events[_spread(len(one), equal)]
+        distances = edit_distance_diversity(few)
+        pairs = max(pairs, distances.pairs)
+        result.scores[name] = scores = _scores(one, known, curves, min(independent or equal, equal)) | copies.get(
+            name, {}
+        )
+        result.rows[name] = values = {metric: _mean(of_each) for metric, of_each in scores.items()}
+        values["unique"] = unique_share(few)
+        values["distinct_2"] = distinct_n(few, 2)
+        values["edit_distance"] = distances.mean
+        if "longest_copy" in scores:
+            values["longest_copy_max"] = _largest(scores["longest_copy"][_spread(len(one), equal)])
+        # As many events as pitches and a rest have durations up to a whole window.
+        model = WittenBell(REVERSE_ORDER, max(len(np.unique(few.tokens)), (REST_EVENT + 1) * longest)).fit(few)
+        values["reverse_nll"] = model.nats(references.events)
+        values |= _distributions(_few(features(one.events, one.steps_per_quarter), side), real)
+    result.facts.update({"samples for distributions": side, "pairs for edit distance": pairs})
+    return result
+
+
+def _scores(one: MelodySet, known: References, curves: np.ndarray, independent: int) -> dict[str, np.ndarray]:
+    """What is measured of each sample by itself; Self-BLEU within groups, without those too few for a last one."""
+    bleu = known.bleu(one.events)
+    own = np.full_like(bleu, np.nan)
+    for first in range(0, len(one) - independent + 1, independent):
+        rows = slice(first, first + independent)
+        own[rows] = self_bleu(one.events[rows], max(BLEU_ORDERS))
+    own_curves = fill_rests(one.steps)
+    pitch, _, _, mask = event_notes(one.events)
+    steps, struck = _on_grid(one)
+    return {
+        **{f"bleu_{n}": bleu[:, n - 1] for n in BLEU_ORDERS},
+        **{f"self_bleu_{n}": own[:, n - 1] for n in BLEU_ORDERS},
+        "mse_nearest": nearest_mse(own_curves, curves),
+        "mse_pairs": pairs_mse(own_curves, curves),
+        "pitch_class_entropy": musicality.pitch_class_entropy(pitch, mask),
+        "scale_consistency": musicality.scale_consistency(pitch, mask),
+        "groove_consistency": musicality.groove_consistency(steps, struck, one.bar),
+        "empty_beat_rate": musicality.empty_beat_rate(steps, np.full(len(one), one.steps_per_quarter)),
+        "polyphony": one.polyphony,
+        "bars_back": musicality.bars_back(steps, struck, one.bar),
+    }
+
+
+def _on_grid(one: MelodySet) -> tuple[np.ndarray, np.ndarray]:
+    """What sounds in each grid step (M, S), and where a note begins."""
+    width = one.steps.shape[1]
+    return events_to_steps(one.events, width), struck_steps(one.events, width)
+
+
+def _copies(sets: Mapping[str, MelodySet], training: Sequences | None) -> dict[str, dict[str, np.ndarray]]:
+    """What is copied from the training windows; all sets are looked up at once, for sorting takes the time."""
+    if training is None:
+        return {}
+    everything = Sequences.concatenate([one.events for one in sets.values()])
+    matches = longest_matches(everything, training)
+    figures = {f"copied_{n}": copied_share(everything, matches, n) for n in NGRAMS}
+    figures["longest_copy"] = longest_copy(everything, matches)
+    ends = np.cumsum([len(one) for one in sets.values()])
+    return {
+        name: {metric: values[end - len(one) : end] for metric, values in figures.items()}
+        for (name, one), end in zip(sets.items(), ends, strict=True)
+    }
+
+
+def _distributions(made: dict[str, np.ndarray], real: dict[str, np.ndarray]) -> dict[str, float]:
+    """Overlap area and divergence of every feature and their means, and the Fréchet distance."""
+    found = {name: compare(made[name], real[name]) for name in FEATURES}
+    areas = {f"overlap_area_{name}": one.overlap_area for name, one in found.items()}
+    divergences = {f"kl_divergence_{name}": one.kl_divergence for name, one in found.items()}
+    return {
+        "overlap_area": _mean(np.array([*areas.values()])),
+        "kl_divergence": _mean(np.array([*divergences.values()])),
+        "frechet": frechet_distance(vectors(made, real), vectors(real, real)),
+        **areas,
+        **divergences,
+    }
+
+
+def _spread(size: int, wanted: int) -> np.ndarray:
+    """Numbers of up to `wanted` of so many rows, evenly spaced: the windows of a folder stand tune by tune."""
+    wanted = min(size, wanted)
+    return np.arange(wanted) * size // max(wanted, 1)
+
+
+def _few(named: dict[str, np.ndarray], wanted: int) -> dict[str, np.ndarray]:
+    return {name: values[_spread(len(values), wanted)] for name, values in named.items()}
 
 
 class Closeness:
-    """How near samples come to real music on the validation part: what the best adversarial weights are chosen by.
+    """How near samples come to real music on the validation part: what is tuned by, and the best round is chosen by.
 
-    Real music's own values are the target: the BLEU-4 of training windows against the validation windows, and the
-    Self-BLEU-4 of the validation windows. The test part is not looked at.
+    Real music is one window of every training tune, so that its windows are as independent of one another as samples
+    are; the samples have the same start tokens, so the same metres. For both are taken BLEU-4 against the validation
+    windows, Self-BLEU-4, the mean overlap area with the validation windows, and the share of bars that come back; real
+    music's own values are the target. The test part is not looked at.
 
     Parameters
     ----------
@@ -148,37 +309,62 @@ class Closeness:
     tokenizer : Tokenizer
     seed : int
         Of the training windows that stand for real music.
+
+    Attributes
+    ----------
+    start : Tensor (M,), int64
+        Start tokens that samples are to have.
+    target : dict of str to float
+        Real music's figures.
     """
 
     ORDER = 4
-    MOST = 1000
+    MOST = 500
+    FIGURES = ("bleu_4_validation", "self_bleu_4_validation", "overlap_area_validation", "bars_back_validation")
 
     def __init__(self, data: Dataset, tokenizer: Tokenizer, seed: int) -> None:
         self.tokenizer = tokenizer
-        ids, start = _without_repeats(data.validation)
-        validation = MelodySet.of(tokenizer.melodies(ids, start)).events[: self.MOST]
-        self.size = max(2, len(validation))
-        self.references = References(validation, self.ORDER)
-        training = tokenizer.melodies(*data.train.random(self.size, _torch_rng(seed)))
-        self.target = self._figures(MelodySet.of(training).events)[0], self._figures(validation)[1]
+        rng = _torch_rng(seed)
+        order = torch.randperm(len(data.train), generator=rng)
+        _, first = np.unique(data.train.piece[order].numpy(), return_index=True)
+        rows = order[np.sort(first)][: self.MOST]  # in random order of tunes
+        ids, self.start = data.train[rows]
+        ids_held_out, start_held_out = _without_repeats(data.validation)
+        held_out = self._read(ids_held_out[: 2 * self.MOST], start_held_out[: 2 * self.MOST])
+        self.references = References(held_out.events, self.ORDER)
+        self.features = _few(features(held_out.events, held_out.steps_per_quarter), self.MOST)
+        self.target = self._figures(ids, self.start)
+
+    @property
+    def size(self) -> int:
+        """Samples that are to be measured at once."""
+        return len(self.start)
 
     def measure(self, ids: Tensor, start: Tensor) -> dict[str, float]:
-        """BLEU-4 and Self-BLEU-4 of samples (`size`, T), and the sum of their distances from real music's."""
-        bleu, own = self._figures(MelodySet.of(self.tokenizer.melodies(ids, start)).events)
-        distance = abs(bleu - self.target[0]) + abs(own - self.target[1])
-        return {"bleu_4_validation": bleu, "self_bleu_4_validation": own, "distance_validation": distance}
+        """Figures of samples (`size`, T) with the start tokens `start`, and the sum of their distances from real
+        music's."""
+        found = self._figures(ids, start)
+        return {**found, "distance_validation": sum(abs(found[name] - self.target[name]) for name in self.FIGURES)}
 
     def of_generator(self, generator: Generator, data: Dataset, seed: int) -> dict[str, float]:
         """`measure` fresh samples of a generator, drawn by random numbers of their own: no training notices."""
-        rng = torch.Generator(data.train.ids.device).manual_seed(seed)
-        _, start = data.train.random(self.size, rng)
-        return self.measure(
-            sampling.sample(generator, start, data.length, rng, end_id=data.end_id, pad_id=data.pad_id), start
-        )
+        where = data.train.ids.device
+        rng = torch.Generator(where).manual_seed(seed)
+        start = self.start.to(where)
+        ids = sampling.sample(generator, start, data.length, rng, end_id=data.end_id, pad_id=data.pad_id)
+        return self.measure(ids, start)
 
-    def _figures(self, events: Sequences) -> tuple[float, float]:
-        bleu = self.references.bleu(events)[:, self.ORDER - 1]
-        return _mean(bleu), _mean(self_bleu(events, self.ORDER)[:, self.ORDER - 1])
+    def _figures(self, ids: Tensor, start: Tensor) -> dict[str, float]:
+        one = self._read(ids, start)
+        bleu, own = self.references.bleu(one.events), self_bleu(one.events, self.ORDER)
+        made = features(one.events, one.steps_per_quarter)
+        areas = [compare(made[name], self.features[name]).overlap_area for name in FEATURES]
+        back = musicality.bars_back(*_on_grid(one), one.bar)
+        found = (bleu[:, self.ORDER - 1], own[:, self.ORDER - 1], np.array(areas), back)
+        return dict(zip(self.FIGURES, map(_mean, found), strict=True))
+
+    def _read(self, ids: Tensor, start: Tensor) -> MelodySet:
+        return MelodySet.of(self.tokenizer.melodies(ids, start))
 
 
 def evaluate_run(
@@ -209,27 +395,23 @@ def evaluate_run(
     """
     from seqgan_music.algorithms.pretraining import negative_log_likelihood
 
-    _check(samples, seed)
-    if "exported" in run.facts:
-        raise UsageError(
-            f"{run.directory} is an exported run, which lacks the corpus's windows: evaluate the run it was made from, "
-            f"or melodies of it with generate, then evaluate DIR --against MIDI_FOLDER"
-        )
+    check_run(run, samples, seed)
     data, tokenizer = run.dataset, run.tokenizer
     held_out = data.test
     if against is not None:
         transpose, moved = run.settings["data"]["transpose"], "init" in run.facts
         held_out = _cut(read(against), tokenizer, data.length, transpose, by_octaves=moved)
-    drawn = {stage: run.sample(samples, stage=stage, seed=seed, device=device) for stage in run.stages}
-    sets = {stage: MelodySet.of(tokenizer.melodies(ids, start)) for stage, (ids, start) in drawn.items()}
-    rows, facts = _beside_anchors(sets, data, held_out, tokenizer, samples=samples, seed=seed)
-    for stage in drawn:
+    sets = {stage: draw(run, samples, stage=stage, seed=seed, device=device) for stage in run.stages}
+    result = beside_anchors(sets, data, held_out, tokenizer, samples=samples, seed=seed)
+    for stage in sets:
         generator = run.generator(stage, device)
         where = next(generator.parameters()).device
-        rows[stage]["nll"] = negative_log_likelihood(generator, held_out.to(where), data.pad_id, limit=len(held_out))
-    facts |= {"run": str(run.directory), "against": str(against) if against else "the run's test tunes"}
-    facts["transpose"] = run.settings["data"]["transpose"]
-    return Evaluation(rows, facts)
+        result.rows[stage]["nll"] = negative_log_likelihood(
+            generator, held_out.to(where), data.pad_id, limit=len(held_out)
+        )
+    result.facts.update(run=str(run.directory), against=str(against) if against else "the run's test tunes")
+    result.facts["transpose"] = run.settings["data"]["transpose"]
+    return result
 
 
 def evaluate_folder(
@@ -270,10 +452,45 @@ def evaluate_folder(
             "the chains learn from, so it needs three at least"
         )
     data = dataset.build(encoded, corpus.split(list(encoded), (1 / 3, 1 / 3, 1 / 3), seed), tokenizer, length=length)
-    ids, start = _cut(measured, tokenizer, length)[slice(None)]
-    one = MelodySet.of(tokenizer.melodies(ids, start))
-    rows, facts = _beside_anchors({_row_of(folder): one}, data, data.test, tokenizer, samples=samples, seed=seed)
-    return Evaluation(rows, facts | {"against": str(against), "tokenizer": tokenizer.to_dict(), "length": length})
+    one = MelodySet.of_tokens(tokenizer, *_tunes_by_turns(_cut(measured, tokenizer, length)))
+    result = beside_anchors({_row_of(folder): one}, data, data.test, tokenizer, samples=samples, seed=seed)
+    result.facts.update(against=str(against), tokenizer=tokenizer.to_dict(), length=length)
+    return result
+
+
+def draw(run: Run, samples: int, *, seed: int, **options: Any) -> MelodySet:
+    """Samples of a run as it is measured by: with the metres of the row *real*, each as often as there.
+
+    Parameters
+    ----------
+    run : Run
+    samples : int
+    seed : int
+    options
+        Stage, temperature and device, see `seqgan_music.run.Run.sample`.
+    """
+    start = _metres_of_real(run.dataset, samples, seed)
+    return MelodySet.of_tokens(run.tokenizer, *run.sample(samples, seed=seed, start=start, **options))
+
+
+def check_run(run: Run, samples: int, seed: int) -> None:
+    """Refuse a run that cannot be measured, and what cannot be meant.
+
+    Raises
+    ------
+    UsageError
+    """
+    _check(samples, seed)
+    if "exported" in run.facts:
+        raise UsageError(
+            f"{run.directory} is an exported run, which lacks the corpus's windows: evaluate the run it was made from, "
+            f"or melodies of it with generate, then evaluate DIR --against MIDI_FOLDER"
+        )
+
+
+def finite(values: Mapping[str, float]) -> dict[str, float | None]:
+    """Values for JSON, which knows no NaN and no infinity: None in their place."""
+    return {name: value if math.isfinite(value) else None for name, value in values.items()}
 
 
 def _check(samples: int, seed: int) -> None:
@@ -288,46 +505,70 @@ def _row_of(folder: str | Path) -> str:
     return f"{folder}/" if str(folder) in ANCHORS else str(folder)
 
 
-def _beside_anchors(
+def beside_anchors(
     sets: Mapping[str, MelodySet], data: Dataset, held_out: Windows, tokenizer: Tokenizer, *, samples: int, seed: int
-) -> tuple[dict[str, dict[str, float]], dict[str, Any]]:
-    references = MelodySet.of(tokenizer.melodies(*_without_repeats(held_out)))
-    anchors = {REAL: MelodySet.of(tokenizer.melodies(*_without_repeats(data.validation)))}
+) -> Evaluation:
+    """Measure sets of melodies, and real music, Markov chains and noise beside them, against held-out windows.
+
+    Parameters
+    ----------
+    sets : mapping of str to MelodySet
+    data : Dataset
+        What the chains learn from, and the row *real*.
+    held_out : Windows
+        The references.
+    tokenizer : Tokenizer
+    samples : int
+        Of every made-up anchor.
+    seed : int
+        Of their draws.
+    """
+    references = MelodySet.of_tokens(tokenizer, *_without_repeats(held_out))
+    anchors = {REAL: MelodySet.of_tokens(tokenizer, *_tunes_by_turns(data.validation))}
+    starts = _metres_of_real(data, samples, seed)
     training = _events(data.train, tokenizer)
     ended = (data.train.ids == data.end_id).any(1).numpy()
-    width = references.steps.shape[1]
     rng = np.random.default_rng(seed)
-    for order in (1, 2):
-        events = Markov(order).fit(training, ended).sample(samples, rng, steps=width)
-        anchors[f"Markov-{order}"] = MelodySet(events, events_to_steps(events, width))
+    chains = {
+        f"Markov-{order}": Markov(order).fit(training, ended).sample(samples, rng, steps=references.steps.shape[1])
+        for order in (1, 2)
+    }
     drawable = [token for token in range(data.vocab_size) if token not in {*data.never, data.end_id}]
-    uniform = torch.from_numpy(rng.choice(drawable, (samples, data.length)))
-    anchors["uniform"] = MelodySet.of(tokenizer.melodies(uniform, data.train.random(samples, _torch_rng(seed))[1]))
+    tokens = torch.from_numpy(rng.choice(drawable, (samples, data.length)))
+    uniform = MelodySet.of_tokens(tokenizer, tokens, starts)
+    for name, events in chains.items():
+        anchors[name] = MelodySet.of_events(
+            events, references.steps.shape[1], uniform.bar, references.steps_per_quarter
+        )
+    anchors["uniform"] = uniform
     everything = {**sets, **anchors}
     equal = min(len(one) for one in everything.values())
-    rows = evaluate(everything, references, equal_sizes=equal)
-    rows["uniform"]["nll"] = math.log(len(drawable) + 1)  # END, which ends held-out tunes, is one more choice
-    for values in rows.values():
+    independent = min(equal, max(LEAST_INDEPENDENT, len(data.validation.piece.unique())))
+    result = evaluate(everything, references, training=training, equal_sizes=equal, independent=independent)
+    result.rows["uniform"]["nll"] = math.log(len(drawable) + 1)  # END, which ends held-out tunes, is one more choice
+    for values in result.rows.values():
         values.setdefault("nll", math.nan)
     facts = {
         "samples": {name: len(one) for name, one in everything.items()},
         "references": len(references),
-        "samples for Self-BLEU and unique": equal,
+        "references_sha256": references.digest(),
+        "training windows": len(training),
+        "equal sizes": equal,
+        "samples for Self-BLEU": independent,
         "BLEU": f"mean sentence BLEU of note events, all references, method 1 smoothing with epsilon {EPSILON}",
+        "reverse NLL": f"Witten-Bell model of note events, order {REVERSE_ORDER}",
         "MSE": "semitones² on the grid, held notes expanded, a rest carries the last pitch",
         "seed": seed,
         "versions": versions(),
     }
-    return rows, facts
+    result.facts.update(facts)
+    return result
 
 
 def _events(windows: Windows, tokenizer: Tokenizer) -> Sequences:
     """Note events of many windows."""
     blocks = [slice(first, first + ROWS_AT_ONCE) for first in range(0, len(windows), ROWS_AT_ONCE)]
-    parts = [MelodySet.of(tokenizer.melodies(*windows[block])).events for block in blocks]
-    width = max(part.tokens.shape[1] for part in parts)
-    padded = [np.pad(part.tokens, ((0, 0), (0, width - part.tokens.shape[1]))) for part in parts]
-    return Sequences(np.concatenate(padded), np.concatenate([part.lengths for part in parts]))
+    return Sequences.concatenate([MelodySet.of(tokenizer.melodies(*windows[block])).events for block in blocks])
 
 
 def _without_repeats(windows: Windows) -> tuple[Tensor, Tensor]:
@@ -337,6 +578,29 @@ def _without_repeats(windows: Windows) -> tuple[Tensor, Tensor]:
     _, first = np.unique(both, axis=0, return_index=True)
     rows = torch.from_numpy(np.sort(first))
     return ids[rows], start[rows]
+
+
+def _tunes_by_turns(windows: Windows) -> tuple[Tensor, Tensor]:
+    """Windows and start tokens, each once: one of every tune, then another of every tune that has one left, and so on,
+    so that neighbours are of different tunes; which comes first is random, but always the same."""
+    ids, start = windows[slice(None)]
+    both = torch.cat([start[:, None], ids], 1).numpy()
+    _, first = np.unique(both, axis=0, return_index=True)
+    rows = np.random.default_rng(0).permutation(np.sort(first))
+    piece = windows.piece.numpy()[rows]
+    by_tune = np.argsort(piece, kind="stable")
+    sizes = np.unique(piece, return_counts=True)[1]
+    turn = np.empty(len(rows), dtype=np.int64)
+    turn[by_tune] = np.concatenate([np.arange(size) for size in sizes])
+    chosen = torch.from_numpy(rows[np.argsort(turn, kind="stable")])
+    return ids[chosen], start[chosen]
+
+
+def _metres_of_real(data: Dataset, samples: int, seed: int) -> Tensor:
+    """Start tokens (n,) in the shares they have in the row *real*, in random order."""
+    start = _without_repeats(data.validation)[1]
+    repeated = start[torch.arange(samples) * len(start) // samples]
+    return repeated[torch.randperm(samples, generator=_torch_rng(seed))]
 
 
 def _cut(
@@ -356,6 +620,11 @@ def _mean(values: np.ndarray) -> float:
     """Mean of what is defined; NaN if nothing is."""
     defined = values[~np.isnan(values)]
     return float(defined.mean()) if len(defined) else math.nan
+
+
+def _largest(values: np.ndarray) -> float:
+    defined = values[~np.isnan(values)]
+    return float(defined.max()) if len(defined) else math.nan
 
 
 def _torch_rng(seed: int) -> torch.Generator:

@@ -11,7 +11,8 @@ left out, as is what lies beyond the melody's length.
 
 - `event_codes`, `event_parts`: pitch and duration to an integer and back.
 - `note_events`: the notes of `Melodies` to events.
-- `events_to_steps`: events to a grid, as in `Melodies.steps`.
+- `event_notes`: events to the notes among them.
+- `events_to_steps`: events to a grid, as in `Melodies.steps`; `struck_steps`: where on it notes begin.
 """
 
 from __future__ import annotations
@@ -185,6 +186,82 @@ def note_events(
     events = Sequences(tokens, lengths)
     tokens[events.valid] = event_codes(pitches[there], durations[there])
     return events
+
+
+def event_notes(events: SequencesLike) -> tuple[IntArray, IntArray, IntArray, NDArray[np.bool_]]:
+    """The notes among events, without the rests.
+
+    Parameters
+    ----------
+    events : Sequences, ndarray (B, K) or sequence of sequences of int
+        Events as `event_codes` makes them.
+
+    Returns
+    -------
+    pitch : ndarray (B, N), int64
+        MIDI numbers; N is the largest number of notes of a row, and 0 stands where there is none.
+    onset, duration : ndarray (B, N), int64
+        In grid steps.
+    mask : ndarray (B, N), bool
+        True for a note; those of a row come first.
+
+    Raises
+    ------
+    ValueError
+        If an integer is no event.
+
+    Examples
+    --------
+    >>> pitch, onset, duration, mask = event_notes([[576, 386, 576], [386]])
+    >>> pitch.tolist(), onset.tolist(), mask.tolist()
+    ([[60, 60], [0, 0]], [[0, 6], [0, 0]], [[True, True], [False, False]])
+    """
+    rows = as_sequences(events)
+    pitches, durations = np.full(rows.tokens.shape, REST_EVENT), np.zeros(rows.tokens.shape, dtype=np.int64)
+    pitches[rows.valid], durations[rows.valid] = event_parts(rows.tokens[rows.valid])
+    onsets = np.cumsum(durations, axis=1) - durations
+    sounding = pitches != REST_EVENT
+    count = sounding.sum(axis=1)
+    mask = np.arange(int(count.max(initial=0))) < count[:, None]
+    found = []
+    for values in (pitches, onsets, durations):
+        packed = np.zeros(mask.shape, dtype=np.int64)
+        packed[mask] = values[sounding]
+        found.append(packed)
+    return found[0], found[1], found[2], mask
+
+
+def struck_steps(events: SequencesLike, steps: int) -> NDArray[np.bool_]:
+    """In which grid steps a note begins.
+
+    Parameters
+    ----------
+    events : Sequences, ndarray (B, K) or sequence of sequences of int
+        Events as `event_codes` makes them.
+    steps : int
+        Width S of the grid; what lies beyond is cut off.
+
+    Returns
+    -------
+    ndarray (B, S), bool
+
+    Raises
+    ------
+    ValueError
+        If an integer is no event, or `steps` is negative.
+
+    Examples
+    --------
+    >>> struck_steps([[386, 576]], 5).tolist()
+    [[False, False, True, False, False]]
+    """
+    if steps < 0:
+        raise ValueError(f"a grid cannot have {steps} steps")
+    _, onset, _, mask = event_notes(events)
+    struck = np.zeros((len(mask), steps + 1), dtype=bool)
+    rows = np.broadcast_to(np.arange(len(mask))[:, None], mask.shape)
+    struck[rows[mask], np.minimum(onset[mask], steps)] = True  # what lies beyond goes to a column that is dropped
+    return struck[:, :steps]
 
 
 def events_to_steps(events: SequencesLike, steps: int) -> IntArray:

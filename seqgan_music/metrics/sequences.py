@@ -86,6 +86,24 @@ class Sequences:
             tokens[sequences.valid] = _integers(np.asarray(flat), "tokens")
         return sequences
 
+    @classmethod
+    def concatenate(cls, parts: Sequence[Sequences]) -> Sequences:
+        """The rows of several, one below the other.
+
+        Parameters
+        ----------
+        parts : sequence of Sequences
+            At least one.
+
+        Returns
+        -------
+        Sequences
+            T is the greatest of theirs.
+        """
+        width = max(part.tokens.shape[1] for part in parts)
+        padded = [np.pad(part.tokens, ((0, 0), (0, width - part.tokens.shape[1]))) for part in parts]
+        return cls(np.concatenate(padded), np.concatenate([part.lengths for part in parts]))
+
     def __len__(self) -> int:
         return len(self.lengths)
 
