@@ -11,7 +11,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 TUTORIAL = ROOT / "docs" / "tutorial.md"
 # Minutes in which nobody wants to wait for a test: the shortest schedule is taken then.
-SHORTER = [(r"--minutes \d+", "--minutes 0.01 -s algorithm.rollouts=1 -s algorithm.discriminator_samples=64")]
+SHORTER = [(r"--minutes \d+", "--minutes 0.01 -s algorithm.policy_batch_size=64 -s algorithm.discriminator_samples=64")]
 EXPECTED = {
     "first": {".mid", ".wav", ".png"},
     "new": {".mid", ".wav", ".png", ".musicxml"},
