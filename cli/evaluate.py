@@ -178,7 +178,7 @@ def _temperatures(
         f"{facts['samples for Self-BLEU']} of each. The target is the row `real`, except NLL: lower."
     )
     measured = facts["temperatures"]
-    ends = {measured[0]: ", the lowest tried", measured[-1]: ", the highest tried"}
+    ends = {measured[0]: ", the lowest tried", measured[-1]: ", the highest tried"} if len(measured) > 1 else {}
     best = [f"{stage} {t:g}{ends.get(t, '')}" for stage, t in curves.best.items()]
     if best:
         click.echo(f"Best temperature, chosen on the validation part: {'; '.join(best)}.")

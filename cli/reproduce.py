@@ -50,7 +50,7 @@ def music(source: Path | None, quick: bool, seeds: int, out: Path | None, device
         raise UsageError("name a folder of MIDI, such as: seqgan-music reproduce music midi_data/")
     from seqgan_music_cli.train import stopped, train_members
 
-    from seqgan_music import corpus, timing
+    from seqgan_music import building, corpus, timing
     from seqgan_music.cache import Cache
     from seqgan_music.formats import check_folder
     from seqgan_music.reproduction import music as experiment
@@ -59,6 +59,7 @@ def music(source: Path | None, quick: bool, seeds: int, out: Path | None, device
     directory = out or FOLDER / f"reproduce-music{'-quick' if quick else ''}"
     check_folder(directory)
     settings = resolve(experiment.settings(quick))
+    building.choose_device(device or "auto")  # before anything is written
     go_on = _again("music", source, quick=quick, seeds=seeds, out=out, device=device)
     cache = Cache.of_user()
     timer = None if quick else timing.Timer(cache=cache)

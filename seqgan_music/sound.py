@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import tempfile
+import threading
 import warnings
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ INAUDIBLE = 1e-7  # FluidSynth's silence is not quite 0
 LONGEST = 20 * 60.0  # seconds of sound, which take three gigabytes to make
 PATIENCE = 60.0  # seconds, beside those of the piece
 VARIABLE = "SOUNDFONT"
+_FILTERS = threading.Lock()  # filters of warnings belong to the process, and melodies are rendered by several threads
 FOLDERS = (
     "~/.local/share/soundfonts",
     "/usr/share/sounds/sf2",
@@ -164,7 +166,7 @@ def _samples(wave: Path) -> NDArray[np.float32]:
     from scipy.io import wavfile
 
     try:
-        with warnings.catch_warnings():
+        with _FILTERS, warnings.catch_warnings():
             warnings.simplefilter("ignore", wavfile.WavFileWarning)  # the file says its largest sample, too
             rate, samples = wavfile.read(wave)
     except (OSError, ValueError) as error:

@@ -171,6 +171,7 @@ def test_lookback_reaches_as_far_as_it_says(batch):
         {"dropout": -0.1},
         {"lookback": [0]},
         {"lookback": [2.5]},
+        {"lookback": 8},
     ],
 )
 def test_options_out_of_range_are_refused_by_name(options):

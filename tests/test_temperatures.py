@@ -142,6 +142,12 @@ def test_the_distance_is_the_mean_of_what_closeness_says(curves, tiny_run, monke
     assert len(set(each)) > 1
 
 
+def test_equal_curves_are_neither_nearer():
+    same = np.array([0.1, 0.2, 0.3])
+    curves = made_up({"a": {}, "b": {}}, resampled={"a": same, "b": same.copy()})
+    assert curves.nearer("a", "b") == curves.nearer("b", "a") == 0.5
+
+
 def made_up(points, distances=None, resampled=None):
     """Curves with these (Self-BLEU-4, BLEU-4) points for each stage at 1, 2, ..., and real music at (0.5, 0.5)."""
     anchors = {"real": {"self_bleu_4": 0.5, "bleu_4": 0.5}}

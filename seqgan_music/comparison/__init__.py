@@ -206,7 +206,7 @@ def compare(
     rows = {label: _row(one, stage, evaluations) for label, (one, stage) in stages.items()}
     anchors = {name: _means([evaluation.rows[name] for evaluation in evaluations.values()]) for name in ANCHORS}
     first = next(iter(rows.values()))
-    chosen = list(metrics) or [name for name in MAIN if name in first.values]
+    chosen = list(dict.fromkeys(metrics)) or [name for name in MAIN if name in first.values]
     for name in chosen:
         if name not in first.values:
             raise UsageError(f"metric {name!r} is not measured of runs; these are: {', '.join(first.values)}")
@@ -423,7 +423,7 @@ def _pairs(
     labels = {(one.name, stage): label for label, (one, stage) in stages.items()}
     first, base_stage = configurations[0], None
     named = [one for one in configurations if baseline == one.name]
-    if baseline is not None and not named and baseline in {str(path) for path in paths}:
+    if baseline is not None and not named and Path(baseline).resolve() in {Path(path).resolve() for path in paths}:
         inside = Path(baseline).resolve()
         named = [
             one

@@ -92,9 +92,11 @@ class Curves:
     def nearer(self, stage: str, than: str) -> float:
         """Share of the resamplings in which a stage's curve comes nearer to real music's point than another's.
 
-        What varies is the samples of one training; another training varies more. Near 0.5 nothing can be said.
+        What varies is the samples of one training; another training varies more. Near 0.5 nothing can be said; where
+        both come equally near, that counts half.
         """
-        return float((self.resampled[stage] < self.resampled[than]).mean())
+        mine, other = self.resampled[stage], self.resampled[than]
+        return float(((mine < other) + 0.5 * (mine == other)).mean())
 
     def rows(self) -> dict[str, dict[str, float]]:
         """A row for every point, such as ``"mle at 0.8"``, and for every anchor."""

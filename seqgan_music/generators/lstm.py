@@ -85,7 +85,9 @@ class LSTMGenerator(nn.Module):
         for name, value in {"embedding": embedding, "hidden": hidden, "layers": layers}.items():
             if value < 1:
                 raise UsageError(f"generator.{name} must be at least 1, not {value!r}")
-        if any(isinstance(lag, bool) or not isinstance(lag, int) or lag < 1 for lag in lookback):
+        if not isinstance(lookback, list | tuple) or any(
+            isinstance(lag, bool) or not isinstance(lag, int) or lag < 1 for lag in lookback
+        ):
             raise UsageError(f"generator.lookback must be numbers of tokens such as [8, 16], not {lookback!r}")
         self.vocab_size = vocab_size
         self.lookback = tuple(sorted(set(lookback)))

@@ -78,7 +78,7 @@ PANELS = (
         note="On held-out real and on fresh generated sequences; 0.5, the line, would be a perfect generator.",
     ),
     Panel("Entropy of the policy, nats per token", ("entropy",), note="Falling fast, it says that variety is lost."),
-    Panel("Distance from the likelihood's policy (KL), nats per token", ("kl",)),
+    Panel("Distance from the likelihood's policy (KL), nats per sequence", ("kl",)),
     Panel("Share of different samples", ("unique",), level=1.0),
     Panel(
         "Samples beside real music, validation tunes",
