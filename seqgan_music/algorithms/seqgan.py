@@ -246,7 +246,7 @@ class SeqGAN:
                 log_prob = sequence_log_prob(logits, ids[rows], dataset.pad_id)
                 loss = policy_gradient_loss(log_prob, values[rows], mask[rows])
                 total["g_loss"] += share * loss.item()
-                entropy = policy_entropy(logits, mask[rows])
+                entropy = policy_entropy(logits if self.entropy_bonus else logits.detach(), mask[rows])
                 total["entropy"] += share * entropy.item()
                 if self.entropy_bonus:
                     loss = loss - self.entropy_bonus * entropy * mask[rows].sum() / len(rows)

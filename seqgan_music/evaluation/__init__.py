@@ -574,19 +574,21 @@ def _events(windows: Windows, tokenizer: Tokenizer) -> Sequences:
 def _without_repeats(windows: Windows) -> tuple[Tensor, Tensor]:
     """Windows (M, T) and start tokens (M,) in their order, each once."""
     ids, start = windows[slice(None)]
-    both = torch.cat([start[:, None], ids], 1).numpy()
-    _, first = np.unique(both, axis=0, return_index=True)
-    rows = torch.from_numpy(np.sort(first))
+    rows = torch.from_numpy(_each_once(ids, start))
     return ids[rows], start[rows]
+
+
+def _each_once(ids: Tensor, start: Tensor) -> np.ndarray:
+    """Numbers of the rows whose window and start token have not come before, in their order."""
+    both = torch.cat([start[:, None], ids], 1).numpy()
+    return np.sort(np.unique(both, axis=0, return_index=True)[1])
 
 
 def _tunes_by_turns(windows: Windows) -> tuple[Tensor, Tensor]:
     """Windows and start tokens, each once: one of every tune, then another of every tune that has one left, and so on,
     so that neighbours are of different tunes; which comes first is random, but always the same."""
     ids, start = windows[slice(None)]
-    both = torch.cat([start[:, None], ids], 1).numpy()
-    _, first = np.unique(both, axis=0, return_index=True)
-    rows = np.random.default_rng(0).permutation(np.sort(first))
+    rows = np.random.default_rng(0).permutation(_each_once(ids, start))
     piece = windows.piece.numpy()[rows]
     by_tune = np.argsort(piece, kind="stable")
     sizes = np.unique(piece, return_counts=True)[1]
