@@ -1,6 +1,7 @@
-"""Draw the first six melodies of a run, none chosen, each beside a window of its test tunes.
+"""Draw the first melodies of runs, none chosen, each beside windows of the test tunes.
 
-python benchmarks/piano_rolls.py runs/seed-1 docs/piano_rolls.png
+python benchmarks/piano_rolls.py runs/seed-1 -o docs/piano_rolls.png
+python benchmarks/piano_rolls.py runs/tonality-0.4 runs/tonality-0 -n 2 -o rolls.png
 """
 
 from __future__ import annotations
@@ -13,22 +14,24 @@ import click
 from seqgan_music import report
 from seqgan_music.run import Run
 
-NUMBER = 6
-
 
 @click.command()
-@click.argument("directory", type=click.Path(path_type=Path))
-@click.argument("picture", type=click.Path(path_type=Path))
-def main(directory: Path, picture: Path) -> None:
-    """Draw melodies of the run DIRECTORY beside real ones into PICTURE."""
-    run = Run(directory)
-    ids, start = run.dataset.test[slice(0, None, max(1, len(run.dataset.test) // NUMBER))]
-    pieces = []
-    for number, sample in enumerate(run.generate(NUMBER)):
-        real = run.tokenizer.decode([int(start[number]), *ids[number].tolist()])
-        pieces.append(dataclasses.replace(sample, title=f"generated {number + 1}"))
-        pieces.append(dataclasses.replace(real, title=f"real {number + 1}"))
-    report.piano_rolls(pieces, picture)
+@click.argument("directories", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="RUN...")
+@click.option("-n", "--number", default=6, show_default=True, help="Melodies of each run, and real ones.")
+@click.option("-o", "--out", "picture", required=True, type=click.Path(path_type=Path))
+def main(directories: tuple[Path, ...], number: int, picture: Path) -> None:
+    """Draw melodies of every RUN beside real ones: a column for each, the last of real music."""
+    runs = [Run(directory) for directory in directories]
+    first = runs[0]
+    ids, start = first.dataset.test[slice(0, None, max(1, len(first.dataset.test) // number))]
+    columns = {run.directory.name if len(runs) > 1 else "generated": list(run.generate(number)) for run in runs}
+    columns["real"] = [first.tokenizer.decode([int(start[row]), *ids[row].tolist()]) for row in range(number)]
+    pieces = [
+        dataclasses.replace(of_run[row], title=f"{name} {row + 1}")
+        for row in range(number)
+        for name, of_run in columns.items()
+    ]
+    report.piano_rolls(pieces, picture, columns=len(columns))
 
 
 if __name__ == "__main__":

@@ -24,6 +24,7 @@ import torch
 from torch import Tensor
 
 from seqgan_music.algorithms import Parts
+from seqgan_music.algorithms.pretraining import generate
 from seqgan_music.algorithms.seqgan import SeqGAN
 from seqgan_music.dataset import Dataset, Windows
 from seqgan_music.discriminators.cnn import PAPER_FILTERS, CNNDiscriminator
@@ -107,8 +108,8 @@ class Race:
         searching = clock.lap() * sizes.rollouts / self.textbook_rollouts
         textbook.update_policy(self.generator, self.policy_optimizer, ids, self.start, values)
         updating = clock.lap()
-        ids, start = algorithm.generate()
-        algorithm.update_policy(ids, start, algorithm.search(ids, start))
+        ids, start = algorithm.policy.generate()
+        algorithm.policy.update(ids, start, algorithm.policy.search(ids, start))
         return {"textbook": generating + searching + updating, "program": clock.lap()}
 
     def scoring(self) -> dict[str, float]:
@@ -145,7 +146,7 @@ class Race:
                 start = self.start[: len(self.real) - first]
                 textbook.sample(self.generator, start, self.uniforms(len(start)))
         plain = clock.lap()
-        self.algorithm.discriminator_training.generate(torch.zeros(len(self.real), dtype=torch.int64))
+        generate(self.algorithm.parts, torch.zeros(len(self.real), dtype=torch.int64))
         return {"textbook": plain, "program": clock.lap()}
 
     def uniforms(self, batch: int) -> Tensor:
@@ -154,8 +155,8 @@ class Race:
     @functools.cached_property
     def rollouts_of_program(self) -> list[tuple[Tensor, Tensor, Tensor]]:
         """What the reward is called with during one search."""
-        algorithm, calls = self.algorithm, []
-        scores = algorithm.parts.reward
+        policy, calls = self.algorithm.policy, []
+        scores = policy.parts.reward
 
         class Listening:
             discriminator = scores.discriminator
@@ -164,12 +165,12 @@ class Race:
                 calls.append(call)
                 return torch.zeros(len(call[0]))
 
-        parts = algorithm.parts
-        algorithm.parts = replace(parts, reward=Listening())
+        parts = policy.parts
+        policy.parts = replace(parts, reward=Listening())
         try:
-            algorithm.search(*algorithm.generate())
+            policy.search(*policy.generate())
         finally:
-            algorithm.parts = parts
+            policy.parts = parts
         return calls
 
     def mean_difference(self) -> float:
@@ -184,9 +185,9 @@ class Race:
         with evaluating(self.generator, self.discriminator):
             plain = textbook.action_values(self.generator, self.textbook_reward, ids, self.start, uniforms)
         self.rng.set_state(state)
-        algorithm.rollout_policy.load_state_dict(self.generator.state_dict())
+        algorithm.policy.rollout_policy.load_state_dict(self.generator.state_dict())
         algorithm.parts.discriminator.load_state_dict(self.discriminator.state_dict())
-        return (algorithm.search(ids, self.start) - plain).abs().mean().item()
+        return (algorithm.policy.search(ids, self.start) - plain).abs().mean().item()
 
 
 class Clock:
@@ -244,8 +245,8 @@ def run_one(who: str, sizes: Sizes) -> dict[str, float]:
     before = peak_memory()
     if who == "program":
         algorithm = track.algorithm
-        ids, start = algorithm.generate()
-        algorithm.update_policy(ids, start, algorithm.search(ids, start))
+        ids, start = algorithm.policy.generate()
+        algorithm.policy.update(ids, start, algorithm.policy.search(ids, start))
         algorithm.discriminator_training.train_epoch(track.real, track.fake)
     else:
         with evaluating(track.generator, track.discriminator):

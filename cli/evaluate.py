@@ -126,18 +126,22 @@ def command(
     else:
         read = functools.partial(read, reading=Reading(**how))
         result = evaluation.evaluate_folder(what, against, length=length, samples=samples, seed=seed, read=read)
+    for objective in result.objectives.measured.values():
+        if cost := getattr(objective, "cost", None):  # of a function of one piece, which Python calls for each melody
+            click.echo(cost, err=True)
     if as_json:
         click.echo(json.dumps(result.to_dict(), indent=1, ensure_ascii=False))
         return
     click.echo(report.tables(result, explain=explain))
     facts = result.facts
+    steered = ", and what it was steered towards" if result.objectives.wishes else ""
     click.echo(
         f"\n{facts['references']} reference windows; samples: "
         + ", ".join(f"{name} {n}" for name, n in facts["samples"].items())
         + f"; Self-BLEU among {facts['samples for Self-BLEU']}, what else depends on their number over "
         f"{facts['equal sizes']} of each, distributions between {facts['samples for distributions']} and as many "
         "references. "
-        "The target is the row `real`, except NLL and reverse NLL: lower."
+        f"The target is the row `real`, except NLL and reverse NLL: lower{steered}."
         + ("" if explain else " What the columns mean: --explain.")
     )
 
@@ -161,7 +165,8 @@ def _temperatures(
 ) -> None:
     """Measure a run's temperature curves, keep them with it and print them."""
     from seqgan_music import report
-    from seqgan_music.evaluation import Evaluation, temperatures
+    from seqgan_music.evaluation import COLUMNS, Evaluation, temperatures
+    from seqgan_music.evaluation.objectives import OBJECTIVE
 
     with options.progress("temperatures") as progress:
         curves = temperatures.measure(
@@ -171,11 +176,13 @@ def _temperatures(
     if as_json:
         click.echo(json.dumps(curves.to_dict(), indent=1, ensure_ascii=False))
         return
-    click.echo(report.table(Evaluation(curves.rows())))
+    wanted = [OBJECTIVE + name for name in curves.objectives.wishes]
+    click.echo(report.table(Evaluation(curves.rows(), objectives=curves.objectives), [*COLUMNS, *wanted]))
     facts = curves.facts
     click.echo(
         f"\n{facts['references']} reference windows; {samples} samples of every point; Self-BLEU among "
-        f"{facts['samples for Self-BLEU']} of each. The target is the row `real`, except NLL: lower."
+        f"{facts['samples for Self-BLEU']} of each. The target is the row `real`, except NLL: lower"
+        f"{', and what it was steered towards' if wanted else ''}."
     )
     measured = facts["temperatures"]
     ends = {measured[0]: ", the lowest tried", measured[-1]: ", the highest tried"} if len(measured) > 1 else {}

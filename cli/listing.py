@@ -7,11 +7,11 @@ import click
 
 @click.command("list")
 def command() -> None:
-    """List every tokenizer, objective, model, algorithm, preset and corpus."""
+    """List every tokenizer, model, loss, algorithm, objective, preset and corpus."""
     from seqgan_music import config, registry, run_settings, scores
     from seqgan_music.objectives import OBJECTIVES
 
-    for kind, table in {**run_settings.TABLES, "objective": OBJECTIVES}.items():
+    for kind, table in run_settings.TABLES.items():
         click.echo(f"{kind}:")
         for name in table:
             factory = registry.resolve(table, kind, name)
@@ -19,6 +19,10 @@ def command() -> None:
             options = registry.options_of(factory)
             for option, default in options.items():
                 click.echo(f"      {option} = {default!r}")
+    click.echo(f"{'objective:':<24}{'real':>6}{'noise':>8}   (mean on midi_data/, and on random notes)")
+    for name in OBJECTIVES:
+        objective = registry.resolve(OBJECTIVES, "objective", name)
+        click.echo(f"  {name:<22}{objective.REAL:6.3f}{objective.NOISE:8.3f}   {objective.description}")
     click.echo("preset:")
     for name in config.preset_names():
         click.echo(f"  {name}")

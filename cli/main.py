@@ -21,7 +21,7 @@ VERBS = {
     "reproduce": "Make a paper's experiment again, as far as the paper says what it is.",
     "report": "Write a page with a run's curves, numbers and melodies, and a blind listening test.",
     "inspect": "Say what of a folder would be used, and what is refused and why.",
-    "list": "List every tokenizer, objective, model, algorithm, preset and corpus.",
+    "list": "List every tokenizer, model, loss, algorithm, objective, preset and corpus.",
     "corpus": "Write one of music21's corpora as a folder of MIDI.",
 }
 

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import sys
+import time
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import click
 from seqgan_music_cli import options
@@ -11,6 +14,13 @@ from seqgan_music_cli import options
 from seqgan_music.errors import Failure, UsageError
 
 FOLDER = Path("runs")
+MIDI_FOLDER = Path("midi_data")
+DEVICE = click.option(
+    "--device", type=click.Choice(["auto", "cpu", "cuda", "mps"]), help="Where to compute.  [default: auto]"
+)
+SEEDS = click.option(
+    "--seeds", type=click.IntRange(min=1), default=5, show_default=True, help="Runs, with the seeds from 1."
+)
 
 
 @click.group("reproduce", invoke_without_command=True)
@@ -27,7 +37,7 @@ def command(ctx: click.Context) -> None:
 @command.command("music", short_help="SeqGAN's music experiment: likelihood against SeqGAN on pitches.")
 @click.argument("source", required=False, type=click.Path(path_type=Path), metavar="MIDI_FOLDER")
 @click.option("--quick", is_flag=True, help="A schedule of minutes in place of days: to see that it works.")
-@click.option("--seeds", type=click.IntRange(min=1), default=5, show_default=True, help="Runs, with the seeds from 1.")
+@SEEDS
 @click.option(
     "-o",
     "--out",
@@ -35,7 +45,7 @@ def command(ctx: click.Context) -> None:
     help="Directory of the runs and the tables.  [default: runs/reproduce-music, or with --quick "
     "runs/reproduce-music-quick]",
 )
-@click.option("--device", type=click.Choice(["auto", "cpu", "cuda", "mps"]), help="Where to compute.  [default: auto]")
+@DEVICE
 def music(source: Path | None, quick: bool, seeds: int, out: Path | None, device: str | None) -> None:
     """SeqGAN's music experiment (Yu et al. 2017, Table 4): likelihood against SeqGAN on pitches, BLEU-4 and MSE.
 
@@ -90,6 +100,199 @@ def music(source: Path | None, quick: bool, seeds: int, out: Path | None, device
     click.echo(f"written: {', '.join(map(str, written))}", err=True)
     if failures:
         raise Failure(f"{len(failures)} of {seeds} runs failed: {'; '.join(failures)}")
+
+
+def _seeds(_: click.Context, __: click.Parameter, text: str) -> range:
+    """``5`` for the seeds from 1 to 5, ``3-5`` for those from 3."""
+    first, dash, last = text.partition("-")
+    first, last = (first, last) if dash else ("1", first)
+    if not (first.isdecimal() and last.isdecimal() and 1 <= int(first) <= int(last)):
+        raise click.BadParameter(f"{text!r} is no number of seeds; write it as 5, or 3-5 for those from 3 to 5")
+    return range(int(first), int(last) + 1)
+
+
+def _numbers(_: click.Context, parameter: click.Parameter, text: str | None) -> tuple[float, ...] | None:
+    """``0.2,0.4`` as numbers."""
+    if text is None:
+        return None
+    try:
+        return tuple(float(one) for one in text.split(","))
+    except ValueError:
+        raise click.BadParameter(f"{text!r} is not a list of numbers; write it as 0.4,0.6") from None
+
+
+@command.command("organ", short_help="ORGAN's music experiment: objectives against diversity, over lambda.")
+@click.argument("source", required=False, type=click.Path(path_type=Path), metavar="[MIDI_FOLDER]")
+@click.option(
+    "--tokens",
+    type=click.Path(path_type=Path),
+    metavar="FILE.npz",
+    help="In place of a folder: an array `tokens` of sequences, 0 rest, 1 hold, 2 to 47 the pitches C3 to A6.",
+)
+@click.option("--quick", is_flag=True, help="Small networks and a schedule of minutes: to see that it works.")
+@click.option(
+    "--seeds",
+    callback=_seeds,
+    default="5",
+    show_default=True,
+    help="Runs, with the seeds from 1; 3-5 for a part of them.",
+)
+@click.option(
+    "--only", multiple=True, metavar="OBJECTIVE", help="Part of it: tonality, melodicity, ratio_of_steps or mixture."
+)
+@click.option("--lambdas", callback=_numbers, help="Shares of the discriminator.  [default: 0.2,0.4,0.6,0.8]")
+@click.option("--temperatures", callback=_numbers, help="Of MLE, the curve to beat.  [default: 0.5,0.6,... 1.4]")
+@click.option(
+    "--samples",
+    type=click.IntRange(min=2),
+    help="Songs of every model and seed.  [default: 6400, or with --quick 1600]",
+)
+@click.option(
+    "-o",
+    "--out",
+    type=click.Path(path_type=Path),
+    help="Directory of the runs and the tables.  [default: runs/reproduce-organ, or with --quick "
+    "runs/reproduce-organ-quick]",
+)
+@DEVICE
+def organ(
+    source: Path | None,
+    tokens: Path | None,
+    quick: bool,
+    seeds: range,
+    only: tuple[str, ...],
+    lambdas: tuple[float, ...] | None,
+    temperatures: tuple[float, ...] | None,
+    samples: int | None,
+    out: Path | None,
+    device: str | None,
+) -> None:
+    """ORGAN's music experiment (Guimaraes et al. 2017, Table 3): likelihood, SeqGAN, naive RL and ORGAN over lambda.
+
+    Each is trained for tonality, melodicity, ratio of steps and all three, once for each seed, and stands beside real
+    music, noise, and likelihood at other temperatures: the curve to beat. The same command goes on where it was
+    stopped; with more seeds, objectives or lambdas it trains what is missing. The tables cover all that was measured.
+
+    \b
+    seqgan-music reproduce organ midi_data/ --quick --seeds 2
+    seqgan-music reproduce organ midi_data/ --quick --only tonality --lambdas 0.4,0.6
+    seqgan-music reproduce organ --tokens tokens.npz --device cuda
+    """
+    if source is not None and tokens is not None:
+        raise UsageError("name a folder of MIDI or --tokens, not both")
+    if source is None and tokens is None:
+        source = MIDI_FOLDER
+        if not source.is_dir():
+            raise UsageError("name a folder of MIDI, such as: seqgan-music reproduce organ midi_data/")
+    from seqgan_music_cli.train import stopped
+
+    from seqgan_music import building, corpus, sampling, token_file
+    from seqgan_music.cache import Cache
+    from seqgan_music.formats import check_folder
+    from seqgan_music.reproduction import organ as experiment
+    from seqgan_music.reproduction.organ import measuring, output
+    from seqgan_music.reproduction.organ.training import Runs
+    from seqgan_music.run_settings import reading_options, resolve
+
+    directory = out or FOLDER / f"reproduce-organ{'-quick' if quick else ''}"
+    check_folder(directory)
+    models = experiment.models(only or experiment.TARGETS, lambdas or experiment.LAMBDAS)
+    grid = temperatures or experiment.TEMPERATURES
+    for temperature in grid:
+        sampling.check_narrowing(temperature, 0, 1.0)
+    building.choose_device(device or "auto")  # before anything is written
+    words = [options.shown(source)] if source is not None else [f"--tokens {options.shown(tokens)}"] if tokens else []
+    words += ["--quick"] if quick else []
+    words += [f"--seeds {_shown(seeds)}", *(f"--only {one}" for one in only)]
+    words += [f"--lambdas {_listed(lambdas)}"] if lambdas else []
+    words += [f"--temperatures {_listed(temperatures)}"] if temperatures else []
+    words += [f"--samples {samples}"] if samples else []
+    words += [f"-o {options.shown(out)}"] if out else []
+    words += [f"--device {device}"] if device else []
+    go_on = " ".join(["seqgan-music reproduce organ", *words])
+    cache = Cache.of_user()
+    found: Any
+    try:
+        if tokens is not None:
+            found = token_file.read_tokens(tokens)
+            settings = experiment.settings(quick, found)
+        else:
+            settings = experiment.settings(quick)
+            how = reading_options(resolve(settings))
+            with options.progress("reading") as progress:
+                found = corpus.read_corpus(source or "", processes=0, cache=cache, progress=progress, **how)
+        runs = Runs(found, settings, directory, cache=cache)
+    except KeyboardInterrupt:
+        click.echo("stopped before the training began; what was read so far is kept in the cache", err=True)
+        sys.exit(130)
+    total = len(seeds) * len(models)
+    done = sum(model.name in runs.finished(seed) for seed in seeds for model in models)
+    begun = f"; {done} of them finished before" if done else ""
+    click.echo(f"{options.counted(total, 'run')} in {directory}{begun}\n{experiment.size(runs.resolved)}", err=True)
+    failures: list[str] = []
+    table = None
+    try:
+        for turn, seed in enumerate(seeds):
+            failures += _train_models(runs, seed, models, device, (turn * len(models), total))
+            table = measuring.measure(
+                runs,
+                models,
+                seeds[: turn + 1],
+                samples=samples or (experiment.QUICK_SAMPLES if quick else experiment.SAMPLES),
+                temperatures=grid,
+                device=device or "auto",
+                on_measuring=lambda run: click.echo(f"measuring {run.directory} ...", err=True),
+            )
+            if table.rows:
+                written = output.write(table, directory)
+    except KeyboardInterrupt:
+        stopped(go_on)
+    if table is None or not table.rows:
+        raise Failure(f"no run could be finished: {'; '.join(failures)}")
+    click.echo(output.markdown(table))
+    click.echo(f"written: {', '.join(map(str, written))}", err=True)
+    if failures:
+        raise Failure(f"{len(failures)} of {total} runs failed: {'; '.join(failures)}")
+
+
+def _train_models(runs: Any, seed: int, models: Sequence[Any], device: str | None, place: tuple[int, int]) -> list[str]:
+    """Train what is not finished of a seed, with a line for each run; what fails does not stop what needs it not."""
+    from seqgan_music_cli.train import Progress
+
+    from seqgan_music.timing import duration
+
+    failures: list[str] = []
+    before, total = place
+    for number, model in enumerate(models, before + 1):
+        finished = runs.finished(seed)
+        if model.name in finished:
+            continue
+        if model.parent is not None and model.parent not in finished:
+            failures.append(f"seed {seed}, {model.name}: {model.parent}, which it goes on from, is not finished")
+            continue
+        began = time.monotonic()
+        progress = Progress(quiet=not sys.stderr.isatty())
+        try:
+            runs.train(seed, model, device=device, on_record=progress.show)
+            how = "trained in"
+        except Failure as failure:
+            failures.append(f"seed {seed}, {model.name}: {failure}")
+            how = f"failed ({failure}) after"
+        finally:
+            progress.finish()
+        spent = time.monotonic() - began
+        click.echo(f"run {number} of {total}: {runs.place(seed, model.name)} {how} {duration(spent)}", err=True)
+    return failures
+
+
+def _shown(seeds: range) -> str:
+    return str(seeds[-1]) if seeds[0] == 1 else f"{seeds[0]}-{seeds[-1]}"
+
+
+def _listed(numbers: Sequence[float]) -> str:
+    from seqgan_music.reproduction.organ import exact
+
+    return ",".join(map(exact, numbers))
 
 
 def _again(name: str, source: Path, *, quick: bool, seeds: int, out: Path | None, device: str | None) -> str:

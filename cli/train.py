@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import math
 import shutil
 import sys
 import time
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -17,29 +17,29 @@ from seqgan_music import config
 from seqgan_music.errors import Failure, UsageError
 
 
-def parse_objective(text: str) -> tuple[str, float]:
-    """``name`` or ``name=weight``.
+def parse_objectives(texts: tuple[str, ...]) -> dict[str, float]:
+    """Objectives and their weights.
 
     Examples
     --------
-    >>> parse_objective("tonality=0.5")
-    ('tonality', 0.5)
+    >>> parse_objectives(("tonality=0.5", "note_density~0.3"))
+    {'tonality': 0.5, 'note_density~0.3': 1.0}
     """
-    name, equals, weight = text.rpartition("=")
-    if not equals:
-        return text, 1.0
-    try:
-        value = float(weight)
-    except ValueError:
-        value = math.nan
-    if not math.isfinite(value):
-        raise UsageError(f"-O {text}: the weight {weight!r} is not a number; write it as name=0.5")
-    return name, value
+    from seqgan_music.objectives import terms
+
+    weights: dict[str, float] = {}
+    for text, weight in map(terms.parse_option, texts):
+        if text in weights:
+            raise UsageError(f"-O {text} is given twice; say what it weighs once")
+        weights[text] = weight
+    return weights
 
 
 @click.command("train")
 @click.argument("source", required=False, type=click.Path(path_type=Path), metavar="MIDI_FOLDER")
-@click.option("-p", "--preset", default="default", show_default=True, help="Settings to start from; `list` has all.")
+@click.option(
+    "-p", "--preset", help="Settings to start from; `list` has all.  [default: default, or steered with objectives]"
+)
 @click.option(
     "-c",
     "--config",
@@ -57,12 +57,18 @@ def parse_objective(text: str) -> tuple[str, float]:
 )
 @click.option("-a", "--algorithm", help="How to train; `list` has all.  [default: the preset's]")
 @click.option(
+    "--d-loss",
+    metavar="NAME",
+    help="What the discriminator is trained by: bce, lsgan, wgan-gp or wgan-clip.  [default: bce]",
+)
+@click.option(
     "-O",
     "--objective",
     "objectives",
     multiple=True,
-    metavar="NAME[=WEIGHT]",
-    help="What to steer towards (ORGAN); repeatable, `list` has all.",
+    metavar="NAME[~TARGET|~LOW..HIGH|>=C|<=C][=WEIGHT]",
+    help="What to steer towards (ORGAN): as much as possible, a target, a range, or no more than needed; repeatable. "
+    "`list` has all names, and ./mine.py:name is one of your own.",
 )
 @click.option("--lambda", "lambda_", type=float, help="Share of the discriminator in the reward; 0.5 with -O, else 1.")
 @click.option(
@@ -158,7 +164,7 @@ def command(
 def _train_run(experiment: Any, *, own_code: bool, evaluated: bool) -> None:
     from seqgan_music.run import Run
 
-    train(experiment, resume_command(experiment.directory))
+    train(experiment, resume_command(experiment.directory, experiment.settings))
     run = Run(experiment.directory, own_code=own_code)
     if evaluated:
         click.echo("measuring ...", err=True)
@@ -174,7 +180,7 @@ def _train_run(experiment: Any, *, own_code: bool, evaluated: bool) -> None:
     if evaluation is not None:
         from seqgan_music import report
 
-        click.echo(report.table(evaluation))
+        click.echo(report.summary(evaluation))
     click.echo(f"run: {run.directory}")
     if run.pages is not None:
         click.echo(f"report: {run.pages.report}")
@@ -182,7 +188,9 @@ def _train_run(experiment: Any, *, own_code: bool, evaluated: bool) -> None:
 
 
 def _train_group(group: Any, device: str | None, evaluated: bool) -> None:
-    go_on = resume_command(group.directory)
+    from seqgan_music.run_directory import CONFIG
+
+    go_on = resume_command(group.directory, config.read_config(group.runs[group.seeds[0]] / CONFIG))
     try:
         failures = train_members(group, device, go_on, evaluated=evaluated)
         if evaluated and group.finished:
@@ -229,10 +237,11 @@ def train_members(
 def _created(
     source: Path,
     *,
-    preset: str,
+    preset: str | None,
     config_file: Path | None,
     assignments: tuple[str, ...],
     algorithm: str | None,
+    d_loss: str | None,
     objectives: tuple[str, ...],
     lambda_: float | None,
     out: Path | None,
@@ -246,24 +255,29 @@ def _created(
     evaluated: bool,
     **reading: Any,
 ) -> Any:
-    base = config.preset(preset)
+    base = config.preset(preset) if preset is not None else None
     own = config.read_config(config_file) if config_file else {}
     single = config.merge(*[config.parse_assignment(text) for text in assignments])
-    weights = dict(map(parse_objective, objectives))
+    weights = parse_objectives(objectives)
     # Slow imports come after what can be refused without them.
     from seqgan_music import corpus, finetuning, timing
+    from seqgan_music.building import has_discriminator
     from seqgan_music.cache import Cache
     from seqgan_music.experiment import Experiment
     from seqgan_music.group import Group
     from seqgan_music.run_directory import new_directory, point_latest_at, read_facts
-    from seqgan_music.run_settings import reading_options, resolve, shortcuts
+    from seqgan_music.run_settings import lay, reading_options, resolve, shortcuts
 
     start = finetuning.open_run(init, own_code=own_code) if init else None
-    shorts = shortcuts(algorithm, weights, lambda_, seed=seed, device=device, transpose=transpose)
+    shorts = shortcuts(algorithm, weights, lambda_, d_loss=d_loss, seed=seed, device=device, transpose=transpose)
     if read := options.reading_settings(**reading):
         shorts["reading"] = read
-    settings = config.merge(finetuning.lay_under(base, start), own, shorts, single)
+    if base is None:
+        base = config.preset(config.default_preset(own, shorts, single))
+    settings = lay(finetuning.lay_under(base, start), own, shorts, single)
     resolved = resolve(settings)
+    if d_loss is not None and (not has_discriminator(resolved) or resolved["algorithm"]["name"] == "mle"):
+        raise UsageError("--d-loss says what the discriminator is trained by, and here is none; leave it out")
     cache = Cache.of_user()
     each = minutes / seeds if minutes is not None and seeds is not None else minutes
     timer = timing.Timer(each, fixed=single.get("algorithm", {}), evaluate=evaluated, cache=cache)
@@ -292,20 +306,51 @@ def _created(
         f"{len(data.test)} test; vocabulary {data.vocab_size}; device {experiment.device}",
         err=True,
     )
-    if len(weights) == 1 and next(iter(weights.values())) != 1:
+    weighed = resolved["objectives"]
+    if weighed and name == "mle":
+        click.echo("note: algorithm mle is paid by no reward; the objectives are only measured", err=True)
+    elif len(weighed) == 1 and next(iter(weighed.values())) != 1:
         click.echo("note: weights are relative, so that of a single objective changes nothing; --lambda does", err=True)
+    for line in _costs_of_pieces(experiment):
+        click.echo(line, err=True)
     if start is not None:
         if used["refused"]:  # for reasons that `inspect`, which knows of no other run, need not have
             refused = [corpus.Refusal(**refusal) for refusal in used["refused"]]
             click.echo(f"refused: {corpus.summary(refused)}", err=True)
-        _say_where_it_starts(facts["init"])
+        _say_where_it_starts(facts["init"], has_discriminator(resolved))
     for line in [*timer.remarks(), *([str(timer.estimate)] if timer.estimate else [])]:
         click.echo(line if group is None else f"each of {seeds} runs: {line}", err=True)
     return group or experiment
 
 
-def _say_where_it_starts(init: dict[str, Any]) -> None:
-    discriminator = "with its discriminator" if init["discriminator"] else "with a new discriminator"
+def _per_piece(experiment: Any) -> list[Any]:
+    """Terms of the reward for which Python is asked melody by melody."""
+    return [term for term, _ in experiment.parts.reward.objectives.values() if term.per_piece]
+
+
+def _costs_of_pieces(experiment: Any) -> Iterator[str]:
+    """What such terms will cost, by what they cost on the corpus."""
+    from seqgan_music.timing import duration
+
+    windows, options = experiment.parts.dataset.train, experiment.settings["algorithm"]
+    prefixes = options.get("rollouts", 0) * (experiment.parts.dataset.length - 1)
+    scored = options.get("policy_batch_size", 0) * (prefixes + 1)
+    for term, weight in experiment.parts.reward.objectives.values():
+        if not (term.per_piece and weight and experiment.parts.reward.steers):
+            continue
+        if term.seconds_each is None:  # the first run of a group was made, and opened again
+            term.value(experiment.parts.reward.tokenizer.melodies(*windows[:64]))
+        if term.seconds_each is not None and scored:
+            yield (
+                f"note: objective {term.name!r} is asked for one melody at a time, {1000 * term.seconds_each:.3g} ms "
+                f"each; a policy step scores {scored:,} melodies, which takes up to "
+                f"{duration(scored * term.seconds_each)}, less for melodies that were scored before"
+            )
+
+
+def _say_where_it_starts(init: dict[str, Any], adversarial: bool) -> None:
+    own = "with its discriminator" if init["discriminator"] else "with a new discriminator"
+    discriminator = own if adversarial else "without a discriminator"
     click.echo(
         f"starting from {init['run']} ({init['stage']}), {discriminator}: "
         f"{init['nll_validation']:.3f} nats a token on the validation tunes",
@@ -318,11 +363,18 @@ def _say_where_it_starts(init: dict[str, Any]) -> None:
 def _resumed(directory: Path, device: str | None, own_code: bool) -> Any:
     from seqgan_music.experiment import Experiment
     from seqgan_music.group import Group
-    from seqgan_music.run_directory import GROUP
+    from seqgan_music.run_directory import CONFIG, GROUP
+    from seqgan_music.run_settings import has_own_code
 
     directory = directory.resolve()
     if (directory / GROUP).is_file():
         group = Group(directory, own_code=own_code)
+        settings = config.read_config(group.runs[group.seeds[0]] / CONFIG)
+        if has_own_code(settings) and not own_code:  # a group that is finished would be compared without it
+            raise UsageError(
+                f"the runs of {directory} name code outside the package, which is not loaded from a saved run; "
+                f"if you trust it, go on with: {resume_command(directory, settings)}"
+            )
         click.echo(
             f"going on with {directory}: {len(group.finished)} of {len(group.seeds)} runs are finished", err=True
         )
@@ -332,13 +384,17 @@ def _resumed(directory: Path, device: str | None, own_code: bool) -> Any:
     return experiment
 
 
-def resume_command(directory: Path) -> str:
-    """What goes on with a run or a group."""
-    return f"seqgan-music train --resume {options.shown(directory)}"
+def resume_command(directory: Path, settings: config.Config) -> str:
+    """What goes on with a run or a group of these settings."""
+    from seqgan_music.run_settings import has_own_code
+
+    return f"seqgan-music train --resume {options.shown(directory)}{' --own-code' if has_own_code(settings) else ''}"
 
 
 def train(experiment: Any, go_on: str) -> None:
-    """Train; stopped by Ctrl-C, say the command that goes on."""
+    """Train; stopped by Ctrl-C or by the user's own code, say the command that goes on."""
+    from seqgan_music.objectives.own import OwnCodeFailure
+
     progress = Progress()
     try:
         for record, warnings in experiment:
@@ -346,7 +402,13 @@ def train(experiment: Any, go_on: str) -> None:
     except KeyboardInterrupt:
         progress.finish()
         stopped(go_on)
+    except OwnCodeFailure as failure:
+        progress.finish()
+        raise Failure(f"{failure}. What was trained so far is kept; go on with: {go_on}") from failure
     progress.finish()
+    for term in _per_piece(experiment):
+        if term.cost is not None:
+            click.echo(term.cost, err=True)
 
 
 def stopped(go_on: str) -> NoReturn:
@@ -356,12 +418,13 @@ def stopped(go_on: str) -> NoReturn:
 
 
 class Progress:
-    """Records as they come: one line that moves on a terminal, plain lines elsewhere."""
+    """Records as they come: one line that moves on a terminal, plain lines elsewhere; quiet: words of warning alone."""
 
     SHOWN = ("g_loss", "d_loss", "d_accuracy", "reward_mean", "reward_std", "entropy", "unique", "nll_validation")
+    OBJECTIVES = 3  # at most, for a line has little room
 
-    def __init__(self) -> None:
-        self.terminal = sys.stderr.isatty()
+    def __init__(self, *, quiet: bool = False) -> None:
+        self.terminal, self.quiet = sys.stderr.isatty(), quiet
         self.phase = ""
         self.began = time.monotonic()
         self.steps = 0
@@ -376,13 +439,13 @@ class Progress:
             self.phase, self.steps, self.began = record.phase, 0, time.monotonic() - record.values["seconds"]
         self.steps += 1
         left = (time.monotonic() - self.began) / self.steps * (record.of - record.step)
-        figures = "  ".join(f"{name} {record.values[name]:.4g}" for name in self.SHOWN if name in record.values)
+        figures = "  ".join(f"{name} {value:.4g}" for name, value in self._shown(record.values).items())
         limit = "at most " if record.phase == "mle" else ""
         line = f"{record.phase:<13} {record.step}/{record.of}  {figures}  ({limit}{duration(left)} left in this phase)"
         if self.terminal:
             width = shutil.get_terminal_size().columns
             click.echo(f"\r\x1b[K{line[: width - 1]}", nl=False, err=True)
-        else:
+        elif not self.quiet:
             click.echo(line, err=True)
         for warning in warnings:
             kind = warning.rpartition("; ")[2]
@@ -390,6 +453,13 @@ class Progress:
                 self.said.add(kind)
                 self.finish()
                 click.echo(f"warning: {record.phase} {record.step}: {warning}", err=True)
+
+    def _shown(self, values: Mapping[str, float]) -> dict[str, float]:
+        """Figures that have a place in the line: the objectives come right after the reward."""
+        objectives = [name for name in values if name.startswith("objective_")][: self.OBJECTIVES]
+        place = self.SHOWN.index("entropy")
+        names = (*self.SHOWN[:place], *objectives, *self.SHOWN[place:])
+        return {name.removeprefix("objective_"): values[name] for name in names if name in values}
 
     def finish(self) -> None:
         """End the line that moves."""

@@ -12,9 +12,9 @@ from seqgan_music.algorithms import ALGORITHMS, Algorithm, Parts
 from seqgan_music.discriminators import DISCRIMINATORS
 from seqgan_music.errors import UsageError
 from seqgan_music.generators import GENERATORS
-from seqgan_music.losses import DISCRIMINATOR_LOSSES
-from seqgan_music.objectives import OBJECTIVES
-from seqgan_music.rewards import Reward
+from seqgan_music.losses import DISCRIMINATOR_LOSSES, DiscriminatorLoss
+from seqgan_music.objectives import terms
+from seqgan_music.rewards import Reward, needs_discriminator
 
 if TYPE_CHECKING:
     from seqgan_music.dataset import Dataset
@@ -69,25 +69,31 @@ def build(
     seed = settings["run"]["seed"]
     # On the CPU, so that every device starts from the same weights.
     weights_rng = torch.Generator().manual_seed(seed)
-    networks = {
-        "generator": build_generator(settings, data, own_code=own_code),
-        "discriminator": build_discriminator(settings, data, own_code=own_code),
-    }
+    networks = {"generator": build_generator(settings, data, own_code=own_code)}
+    reward_options = {name: value for name, value in settings["reward"].items() if name != "lambda"}
+    if has_discriminator(settings):
+        networks["discriminator"] = build_discriminator(settings, data, own_code=own_code)
     for name, network in networks.items():
         network.reset_parameters(weights_rng)
         if weights and name in weights:
             network.load_state_dict(weights[name])
         network.to(device)
-    loss = registry.resolve(DISCRIMINATOR_LOSSES, "loss", settings["loss"]["name"], own_code=own_code)()
+    loss = _loss(settings["loss"], own_code=own_code)
     objectives = {
-        name: (_objective(name, own_code=own_code), weight) for name, weight in settings["objectives"].items()
+        name: (terms.read(name, own_code=own_code), weight) for name, weight in settings["objectives"].items()
     }
-    reward = Reward(networks["discriminator"], loss, tokenizer, objectives, settings["reward"]["lambda"])
+    discriminator = networks.get("discriminator")
+    reward = Reward(discriminator, loss, tokenizer, objectives, settings["reward"]["lambda"], **reward_options)
     rng = torch.Generator(device).manual_seed(seed)
-    parts = Parts(**networks, loss=loss, reward=reward, dataset=data.to(device), rng=rng)
+    parts = Parts(networks["generator"], discriminator, loss=loss, reward=reward, dataset=data.to(device), rng=rng)
     options = dict(settings["algorithm"])
     factory = registry.resolve(ALGORITHMS, "algorithm", options.pop("name"), own_code=own_code)
     return parts, factory(parts, **options)
+
+
+def has_discriminator(settings: config.Config) -> bool:
+    """Whether settings want a discriminator: none is built or trained for naive RL."""
+    return needs_discriminator(settings["reward"]["lambda"], settings["reward"]["lambda_schedule"])
 
 
 def build_generator(settings: config.Config, data: Dataset, *, own_code: bool = False) -> Any:
@@ -106,11 +112,15 @@ def build_discriminator(settings: config.Config, data: Dataset, *, own_code: boo
         return factory(data.vocab_size, data.length, **options)
 
 
-def _objective(name: str, *, own_code: bool) -> Any:
-    factory = registry.resolve(OBJECTIVES, "objective", name, own_code=own_code)
-    if not isinstance(factory, type):
-        raise UsageError(f"objective {name!r} is not a class; seqgan_music/objectives/__init__.py says what one has")
-    return factory()
+def _loss(settings: Mapping[str, Any], *, own_code: bool) -> DiscriminatorLoss:
+    options = dict(settings)
+    name = options.pop("name")
+    factory = registry.resolve(DISCRIMINATOR_LOSSES, "loss", name, own_code=own_code)
+    if not (isinstance(factory, type) and issubclass(factory, DiscriminatorLoss)):
+        raise UsageError(
+            f"loss {name!r} is no class derived from seqgan_music.losses.DiscriminatorLoss, which says what a loss has"
+        )
+    return factory(**options)
 
 
 def _keeping_the_global_random_numbers() -> Any:

@@ -315,6 +315,32 @@ def build(
     )
 
 
+def of_rows(tokens: np.ndarray, split: Mapping[str, Sequence[int]], tokenizer: Tokenizer, start: int) -> Dataset:
+    """Rows of tokens as the windows that they are; none of them ends, so that END is never drawn.
+
+    Parameters
+    ----------
+    tokens : ndarray (N, T), int
+    split : mapping of str to sequence of int
+        Numbers of the rows of each part.
+    tokenizer : Tokenizer
+        Whose tokens they are.
+    start : int
+        Start token of every row.
+    """
+    small = tokens.astype(_smallest_integer(tokenizer.vocab_size))
+    parts: dict[str, Any] = {
+        part: Windows(
+            torch.from_numpy(small[list(split[part])]),
+            torch.full((len(split[part]),), start),
+            torch.tensor(split[part]),
+        )
+        for part in PARTS
+    }
+    never = (tokenizer.end_id, tokenizer.pad_id, *tokenizer.start_ids.values())
+    return Dataset(**parts, vocab_size=tokenizer.vocab_size, pad_id=tokenizer.pad_id, never=never)
+
+
 def describe(source: Corpus, tokenizer: Tokenizer, *, length: int = 64) -> dict[str, Any]:
     """Count what training on a corpus would use, lose and refuse.
 

@@ -7,7 +7,7 @@ import functools
 import json
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,30 +19,28 @@ from seqgan_music import (
     checkpoint,
     config,
     corpus,
-    dataset,
     finetuning,
-    registry,
     run_directory,
     run_settings,
     tensorboard,
     timing,
-    transposition,
 )
 from seqgan_music.algorithms.record import Record
 from seqgan_music.errors import Failure, UsageError
-from seqgan_music.evaluation import Closeness
+from seqgan_music.evaluation import Closeness, finite
+from seqgan_music.material import Material, prepare
+from seqgan_music.rewards import check_rounds
 from seqgan_music.run import Run
-from seqgan_music.tokenizers import TOKENIZERS, Tokenizer
+from seqgan_music.tokenizers import Tokenizer
 from seqgan_music.versions import versions
 
 if TYPE_CHECKING:
     from seqgan_music.cache import Cache
     from seqgan_music.corpus import Corpus
     from seqgan_music.dataset import Dataset
-    from seqgan_music.notes import Piece
+    from seqgan_music.token_file import TokenFile
 
-PERFECT_DISCRIMINATOR, COLLAPSED = 0.99, 0.5
-MEMORISED_LOSS, GUESSING = 0.1, 0.6  # of a discriminator: cross entropy on its training set, accuracy on other music
+PERFECT_DISCRIMINATOR, GUESSING, COLLAPSED = 0.99, 0.6, 0.5  # two accuracies on held-out music, a share of samples
 
 
 class Experiment:
@@ -84,7 +82,7 @@ class Experiment:
     @classmethod
     def create(
         cls,
-        source: Corpus,
+        source: Corpus | TokenFile | Material,
         settings: Mapping[str, Mapping[str, Any]],
         directory: Path,
         *,
@@ -96,7 +94,9 @@ class Experiment:
 
         Parameters
         ----------
-        source : Corpus
+        source : Corpus, TokenFile or Material
+            Material is what `prepare` makes of the others, for many runs whose settings differ in neither data nor
+            tokenizer.
         settings : mapping
             Sections of options; see `seqgan_music.finetuning.lay_under` for those of a run to start from.
         directory : Path
@@ -117,62 +117,40 @@ class Experiment:
             The directory cannot be written.
         """
         resolved = run_settings.resolve(settings)
-        if source.every_part and not run_settings.reading_options(resolved)["every_part"]:
-            name = resolved["tokenizer"]["name"]
-            raise UsageError(
-                f"the corpus was read with every part, but tokenizer {name!r} takes a melody; read it anew"
-            )
-        read = dataclasses.asdict(source.reading)
-        if "reading" in settings and resolved["reading"] != read:
-            raise UsageError("the settings in [reading] are not those the corpus was read with; read it with them")
-        resolved["reading"] = read
         if directory.exists() and not directory.is_dir():
             raise UsageError(f"{directory} is a file; name a directory for the run")
         if directory.exists() and any(directory.iterdir()):
             raise UsageError(f"{directory} is not empty; name another directory, or go on with --resume {directory}")
-        options = dict(resolved["tokenizer"])
-        name = options.pop("name")
-        factory = registry.resolve(TOKENIZERS, "tokenizer", name, own_code=True)
-        transpose = resolved["data"]["transpose"]
-        pieces: Sequence[Piece] = [transposition.apply(piece, transpose) for piece in source.pieces]
-        moved: dict[str, int] = {}
-        if init is None:
-            tokenizer = factory.fit(pieces, **options)
-        else:
-            finetuning.check_tokenizer(resolved, init)
-            tokenizer = init.tokenizer
-            pieces, moved = transposition.into_range(pieces, source.names, tokenizer)
-        encoded, refused = dataset.encode(pieces, source.names, tokenizer, transposition.shifts(transpose), cache=cache)
-        refused += dataset.drop_copies(encoded, source.names)
-        if not encoded:
-            raise UsageError(f"no piece of {source.root} can be used: {corpus.summary(refused)}")
-        split = corpus.split(list(encoded), resolved["data"]["fractions"], resolved["data"]["split_seed"])
-        data = dataset.build(encoded, split, tokenizer, length=resolved["data"]["length"])
+        material = source if isinstance(source, Material) else prepare(source, settings, init=init, cache=cache)
+        tokenizer, data = material.tokenizer, material.data
+        resolved["reading"] = material.reading or resolved["reading"]
         weights = {} if init is None else finetuning.weights(resolved, data, init)
-        if adjust is not None:
-            resolved = adjust(resolved, tokenizer, data)
         experiment = cls(directory, resolved, tokenizer, data, own_code=True, weights=weights)
+        # Before a training is clocked, which takes longer and would score what an untrained generator makes.
+        objectives = experiment.parts.reward.on_real_music(experiment.parts.dataset, resolved["run"]["seed"])
+        if adjust is not None and (adjusted := adjust(resolved, tokenizer, data)) != resolved:
+            resolved = adjusted
+            experiment = cls(directory, resolved, tokenizer, data, own_code=True, weights=weights)
+        if "rounds" in resolved["algorithm"]:
+            reward = resolved["reward"]
+            check_rounds(resolved["algorithm"]["rounds"], reward["lambda_schedule"], reward["programme"])
         facts: dict[str, Any] = {
             "versions": versions(),
             "threads": torch.get_num_threads(),
-            "corpus": {
-                "root": str(Path(source.root).resolve()),
-                "digest": source.digest,
-                "pieces": len(encoded),
-                "refused": [dataclasses.asdict(refusal) for refusal in [*source.refusals, *refused]],
-                "split": {part: [source.names[number] for number in numbers] for part, numbers in split.items()},
-                "windows": {part: len(getattr(data, part)) for part in dataset.PARTS},
-                "windows_digest": data.digest(),
-            },
+            "corpus": material.corpus,
+            "real": finite(experiment.closeness.target),
         }
         if init is not None:
-            facts["init"] = finetuning.facts(init, weights, experiment.parts, moved)
+            facts["init"] = finetuning.facts(init, weights, experiment.parts, material.moved)
+        if objectives:
+            facts["objectives"] = objectives
         try:
             directory.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise Failure(f"cannot make the run directory {directory}: {error.strerror}") from error
         checkpoint.write_text(directory / run_directory.CONFIG, tomli_w.dumps(resolved))
-        checkpoint.write_text(directory / run_directory.TOKENIZER, json.dumps({"name": name, **tokenizer.to_dict()}))
+        named = {"name": resolved["tokenizer"]["name"], **tokenizer.to_dict()}
+        checkpoint.write_text(directory / run_directory.TOKENIZER, json.dumps(named))
         checkpoint.save_dataset(directory / run_directory.WINDOWS, data)
         checkpoint.write_text(directory / run_directory.LOG, "")
         if init is not None:
@@ -219,6 +197,37 @@ class Experiment:
         checkpoint.write_text(directory / run_directory.LOG, "".join(lines[: experiment.records]))
         return experiment
 
+    def go_on_from(self, directory: Path) -> None:
+        """Begin where another run ended, with its log and its weights, as if all of it had been trained here.
+
+        That is what it would have been where the two have the same seed and the same settings of everything that has
+        been trained so far. What this run does not have, a discriminator for one, is left behind.
+
+        Raises
+        ------
+        Failure
+            That run is damaged, or has other networks.
+        """
+        saved, own = directory / run_directory.CHECKPOINTS, self.directory / run_directory.CHECKPOINTS
+        state = checkpoint.load(saved / "last")
+        parts, algorithm = self.parts.state_dict(), self.algorithm.state_dict()
+        if not state["algorithm"].get("round"):  # the policy has not been trained: its learning rate is this run's own
+            state["algorithm"]["optimizer"] = algorithm["optimizer"]
+        try:
+            self.parts.load_state_dict({name: state["parts"][name] for name in parts})
+            self.algorithm.load_state_dict({name: state["algorithm"][name] for name in algorithm})
+        except (RuntimeError, ValueError, LookupError) as error:
+            raise Failure(f"the checkpoint {saved / 'last'} does not fit {self.directory}: {error}") from error
+        for stage in ("mle", "discriminator"):
+            if checkpoint.exists(saved / stage):
+                networks = checkpoint.load(saved / stage)
+                checkpoint.save(own / stage, {name: of for name, of in networks.items() if name in parts})
+        lines = run_directory.read_log(directory)[: state["records"]]
+        text = "".join(json.dumps(line) + "\n" for line in lines)
+        checkpoint.write_text(self.directory / run_directory.LOG, text)
+        self.records, self.best_distance = state["records"], state["best_distance"]
+        self._save_state(state["phase"])  # last, for it is what says that this run has begun
+
     def __iter__(self) -> Iterator[tuple[Record, list[str]]]:
         """Train; yields every record, with its seconds among the values, and words of warning about it.
 
@@ -242,17 +251,17 @@ class Experiment:
             record = dataclasses.replace(plain, values={**plain.values, **close, "seconds": now - began})
             events.add(self._log(record))
             networks = {"generator": self.parts.generator.state_dict()}
-            if record.phase != "mle":
+            if record.phase != "mle" and self.parts.discriminator is not None:
                 networks["discriminator"] = self.parts.discriminator.state_dict()
             if record.completed:
                 checkpoint.save(self.directory / run_directory.CHECKPOINTS / record.phase, networks)
-            if record.phase == "adversarial":
+            if record.phase == "adversarial" and not self.parts.reward.steers:
                 distance = record.values["distance_validation"]
                 if self.best_distance is None or not distance >= self.best_distance:  # NaN gives way to anything
                     self.best_distance = distance
                     checkpoint.save(self.directory / run_directory.CHECKPOINTS / "best", networks)
             self._save_state(record.phase)
-            yield record, warnings_about(record)
+            yield record, warnings_about(record, self.parts.loss.memorised)
             began = time.perf_counter()
 
     def _save_state(self, phase: str) -> None:
@@ -296,7 +305,7 @@ def train(
     algorithm: str | None = None,
     objectives: Mapping[str, float] | None = None,
     lambda_: float | None = None,
-    preset: str = "default",
+    preset: str | None = None,
     settings: Mapping[str, Mapping[str, Any]] | None = None,
     directory: str | Path | None = None,
     seed: int | None = None,
@@ -320,8 +329,8 @@ def train(
         Objectives and their weights.
     lambda_ : float, optional
         Share of the discriminator in the reward; 0.5 where objectives are given.
-    preset : str
-        Settings to start from.
+    preset : str, optional
+        Settings to start from; ``"default"`` if left out, or ``"steered"`` where objectives have a share in the reward.
     settings : mapping, optional
         Sections of options laid over the preset.
     directory : str or Path, optional
@@ -352,11 +361,12 @@ def train(
     UsageError, Failure
     """
     start = finetuning.open_run(init) if init is not None else None
-    layers = config.merge(
-        finetuning.lay_under(config.preset(preset), start),
+    given = [
         run_settings.shortcuts(algorithm, objectives, lambda_, seed=seed, device=device, transpose=transpose),
         settings or {},
-    )
+    ]
+    base = config.preset(config.default_preset(*given) if preset is None else preset)
+    layers = run_settings.lay(finetuning.lay_under(base, start), *given)
     resolved = run_settings.resolve(layers)
     if not isinstance(source, corpus.Corpus):
         source = corpus.read_corpus(source, **run_settings.reading_options(resolved))
@@ -375,8 +385,15 @@ def train(
     return run
 
 
-def warnings_about(record: Record) -> list[str]:
-    """What a person should know about a record before trusting the run."""
+def warnings_about(record: Record, memorised: float | None = None) -> list[str]:
+    """What a person should know about a record before trusting the run.
+
+    Parameters
+    ----------
+    record : Record
+    memorised : float, optional
+        Of the discriminator's loss, see `seqgan_music.losses.DiscriminatorLoss`.
+    """
     warnings = []
     values = record.values
     if record.phase == "adversarial" and values.get("d_accuracy", 0.0) > PERFECT_DISCRIMINATOR:
@@ -386,7 +403,8 @@ def warnings_about(record: Record) -> list[str]:
         )
     if (
         record.phase == "adversarial"
-        and values.get("d_loss", 1.0) < MEMORISED_LOSS
+        and memorised is not None
+        and values.get("d_loss", memorised) < memorised
         and values.get("d_accuracy", 1.0) < GUESSING
     ):
         warnings.append(

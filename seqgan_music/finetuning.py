@@ -80,7 +80,7 @@ def check_tokenizer(settings: config.Config, init: Run) -> None:
 
 def weights(settings: config.Config, data: Dataset, init: Run) -> Weights:
     """Weights to start from, by network: the generator's, and the discriminator's where it has the sizes of the new
-    one.
+    one and was trained by the same loss.
 
     Raises
     ------
@@ -95,8 +95,11 @@ def weights(settings: config.Config, data: Dataset, init: Run) -> Weights:
         raise UsageError(
             f"the weights of --init {init.directory} do not fit {other or 'their own settings'}; leave it out"
         )
-    discriminator = building.build_discriminator(settings, data, own_code=True)
-    if "discriminator" in saved and not _fit(discriminator, saved["discriminator"]):
+    if "discriminator" in saved and not (
+        building.has_discriminator(settings)
+        and settings["loss"] == init.settings["loss"]
+        and _fit(building.build_discriminator(settings, data, own_code=True), saved["discriminator"])
+    ):
         del saved["discriminator"]
     return saved
 

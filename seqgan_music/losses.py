@@ -1,15 +1,21 @@
-"""Loss functions of the generator and of the discriminator: pure functions of tensors.
+"""Loss functions of the generator, pure functions of tensors; losses of the discriminator, and the rewards they give.
 
-Equations are those of Yu et al. 2017 (arXiv 1609.05473).
+Equations are those of Yu et al. 2017 (arXiv 1609.05473) unless another paper is named.
 """
 
 from __future__ import annotations
 
-from typing import Protocol
+import math
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+
+from seqgan_music.errors import UsageError
+from seqgan_music.modes import evaluating
+
+ROWS_AT_ONCE = 1024  # small enough for the discriminator's activations to stay in a processor's cache
 
 
 def likelihood_loss(logits: Tensor, ids: Tensor, pad_id: int) -> Tensor:
@@ -125,18 +131,63 @@ def policy_entropy(logits: Tensor, mask: Tensor) -> Tensor:
     return torch.where(mask, entropy, 0.0).sum() / mask.sum()
 
 
-class DiscriminatorLoss(Protocol):
-    """A loss to train a discriminator by, and how its score becomes a reward."""
+def scores_of(discriminator: Any, ids: Tensor) -> Tensor:
+    """Scores (M,) of finished sequences (M, T), in eval mode and without gradients."""
+    with evaluating(discriminator):
+        return torch.cat([discriminator(rows) for rows in ids.split(ROWS_AT_ONCE)])
+
+
+class DiscriminatorLoss:
+    """A loss to train a discriminator by, and how its score becomes a reward; one's own derive from it.
+
+    Its keyword-only constructor arguments are the settings of ``[loss]``.
+
+    Attributes
+    ----------
+    betas : (float, float)
+        Of the discriminator's Adam.
+    guessing : float, optional
+        The loss of a discriminator that knows nothing.
+    memorised : float, optional
+        A loss below it, where other music is not told right, says that the training set is known by heart.
+    """
+
+    betas: ClassVar[tuple[float, float]] = (0.9, 0.999)
+    guessing: ClassVar[float | None] = None
+    memorised: ClassVar[float | None] = None
 
     def loss(self, real: Tensor, fake: Tensor) -> Tensor:
         """Scalar loss of the scores of real and of generated sequences."""
+        raise NotImplementedError
 
     def reward(self, score: Tensor) -> Tensor:
-        """Scores as rewards in [0, 1]."""
+        """Scores as rewards in [0, 1]; above 0.5 a sequence is taken for real."""
+        raise NotImplementedError
+
+    def penalty(self, discriminator: Any, real: Tensor, fake: Tensor, rng: torch.Generator) -> Tensor:
+        """What is added to the loss of a batch, ids (B, T) of each kind: what regularises the discriminator."""
+        penalty: Tensor = discriminator.penalty()
+        return penalty
+
+    def after_step(self, discriminator: Any) -> None:
+        """What follows each step of the optimiser."""
+
+    def calibrate(self, discriminator: Any, real: Tensor, fake: Tensor) -> None:
+        """Learn from the sequences (M, T) the discriminator was just trained on what its scores are worth."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """What `calibrate` learnt, in plain values."""
+        return {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from `state_dict`'s values."""
 
 
-class BinaryCrossEntropy:
-    """Eq. 5: −E log D(real) − E log(1 − D(fake)), halved to a mean over both; a score is the logit of D."""
+class BinaryCrossEntropy(DiscriminatorLoss):
+    """Cross entropy, Eq. 5: −E log D(real) − E log(1 − D(fake)), halved to a mean over both; a score is D's logit."""
+
+    guessing = math.log(2)
+    memorised = 0.1
 
     def loss(self, real: Tensor, fake: Tensor) -> Tensor:
         """Scalar loss of the logits of real and of generated sequences."""
@@ -147,6 +198,133 @@ class BinaryCrossEntropy:
         return score.sigmoid()
 
 
+class LeastSquares(DiscriminatorLoss):
+    """Least squares: ½ E (D(real) − 1)² + ½ E D(fake)².
+
+    Mao et al. 2017 (arXiv 1611.04076), Eq. 2 with a = 0 and b = 1. The score of the best discriminator is
+    p_data / (p_data + p_G), as D is of cross entropy, so that a reward means the same.
+    """
+
+    guessing = 0.25
+    memorised = 0.01  # each score 0.1 from what it should be, as with cross entropy
+
+    def loss(self, real: Tensor, fake: Tensor) -> Tensor:
+        """Scalar loss of the scores of real and of generated sequences."""
+        return 0.5 * ((real - 1).square().mean() + fake.square().mean())
+
+    def reward(self, score: Tensor) -> Tensor:
+        """The score, cut off at 0 and 1."""
+        return score.clamp(0.0, 1.0)
+
+
+class Wasserstein(DiscriminatorLoss):
+    """E D(fake) − E D(real), least where it is minus the Wasserstein distance, for a critic D whose slope is bounded.
+
+    Arjovsky et al. 2017 (arXiv 1701.07875), Eq. 2. How the slope is bounded is said by the classes derived from this
+    one; it takes the place of the discriminator's own penalty.
+
+    A critic's score has no zero and no unit. Its reward is σ((score − middle) / spread): `middle` lies halfway between
+    the mean scores of real and of generated sequences, `spread` is the standard deviation of both, pooled; measured on
+    the sequences the critic was last trained on. Until then they are 0 and 1.
+    """
+
+    guessing = 0.0
+
+    def __init__(self) -> None:
+        self.middle, self.spread = 0.0, 1.0
+
+    def loss(self, real: Tensor, fake: Tensor) -> Tensor:
+        """Scalar loss of the scores of real and of generated sequences."""
+        return fake.mean() - real.mean()
+
+    def reward(self, score: Tensor) -> Tensor:
+        """0.5 for a score halfway between those of real and of generated sequences."""
+        return ((score - self.middle) / self.spread).sigmoid()
+
+    def penalty(self, discriminator: Any, real: Tensor, fake: Tensor, rng: torch.Generator) -> Tensor:
+        """None: it would draw the scores together, which have no scale to be drawn to."""
+        return torch.zeros((), device=real.device)
+
+    def calibrate(self, discriminator: Any, real: Tensor, fake: Tensor) -> None:
+        """Measure `middle` and `spread`."""
+        scores = [scores_of(discriminator, ids) for ids in (real, fake)]
+        self.middle = sum(each.mean().item() for each in scores) / 2
+        spread = math.sqrt(sum(each.var(correction=0).item() for each in scores) / 2)
+        # Scores that are all alike differ by rounding alone, which is to be worth nothing.
+        self.spread = spread if spread > 1e-6 * abs(self.middle) else 1.0
+
+    def state_dict(self) -> dict[str, Any]:
+        """Both measures."""
+        return {"middle": self.middle, "spread": self.spread}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from `state_dict`'s values."""
+        self.middle, self.spread = state["middle"], state["spread"]
+
+
+class WassersteinGradientPenalty(Wasserstein):
+    """Wasserstein critic whose slope is held near 1 by a penalty: weight · E (‖∇D(x)‖ − 1)².
+
+    Gulrajani et al. 2017 (arXiv 1704.00028), Eq. 3, with their β₁ = 0 and β₂ = 0.9. x lies between a real and a
+    generated sequence at a random place: both as rows of the vocabulary, one-hot, as in their experiment with text. The
+    gradient is that with respect to these rows. That with respect to their embedding would bound nothing: the critic
+    could stretch it.
+
+    Parameters
+    ----------
+    weight : float
+        Of the penalty.
+    """
+
+    betas = (0.0, 0.9)
+
+    def __init__(self, *, weight: float = 10.0) -> None:
+        super().__init__()
+        if not 0 < weight < math.inf:
+            raise UsageError(f"loss.weight must be above 0, not {weight!r}")
+        self.weight = weight
+
+    def penalty(self, discriminator: Any, real: Tensor, fake: Tensor, rng: torch.Generator) -> Tensor:
+        """The gradient's distance from norm 1, squared, mean over the batch, weighted."""
+        place = torch.rand((len(real), 1, 1), generator=rng, device=real.device)
+        ends = [F.one_hot(ids, discriminator.vocab_size).to(place.dtype) for ids in (real, fake)]
+        between = (place * ends[0] + (1 - place) * ends[1]).requires_grad_()
+        scores = discriminator.score(discriminator.embed(between))
+        (gradient,) = torch.autograd.grad(scores.sum(), between, create_graph=True)
+        norm = (gradient.square().sum((1, 2)) + 1e-12).sqrt()  # or a gradient of 0 would have none of its own
+        return self.weight * (norm - 1).square().mean()
+
+
+class WassersteinClipping(Wasserstein):
+    """Wasserstein critic whose slope is bounded by its weights: each is cut off at ±clip after every step.
+
+    Arjovsky et al. 2017 (arXiv 1701.07875), Algorithm 1, which clips all weights. It has RMSProp, since momentum made
+    critics unstable; Adam with β₁ = 0 is RMSProp with its bias corrected.
+
+    Parameters
+    ----------
+    clip : float
+        The largest weight.
+    """
+
+    betas = (0.0, 0.99)
+
+    def __init__(self, *, clip: float = 0.01) -> None:
+        super().__init__()
+        if not 0 < clip < math.inf:
+            raise UsageError(f"loss.clip must be above 0, not {clip!r}")
+        self.clip = clip
+
+    @torch.no_grad()
+    def after_step(self, discriminator: Any) -> None:
+        """Clip all weights."""
+        for parameter in discriminator.parameters():
+            parameter.clamp_(-self.clip, self.clip)
+
+
 DISCRIMINATOR_LOSSES = {
     "bce": "seqgan_music.losses:BinaryCrossEntropy",
+    "lsgan": "seqgan_music.losses:LeastSquares",
+    "wgan-gp": "seqgan_music.losses:WassersteinGradientPenalty",
+    "wgan-clip": "seqgan_music.losses:WassersteinClipping",
 }

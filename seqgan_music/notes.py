@@ -5,7 +5,7 @@ Nothing here reads files, knows tokens or imports torch when it runs.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, overload
 
@@ -241,13 +241,20 @@ class Melodies:
 
     def __getitem__(self, rows: Tensor | slice) -> Melodies:
         """The melodies of some rows."""
+        return self._each(lambda values: values[rows])
+
+    def to(self, device: str) -> Melodies:
+        """The same on a device."""
+        return self._each(lambda values: values.to(device))
+
+    def _each(self, change: Callable[[Tensor], Tensor]) -> Melodies:
         return Melodies(
-            self.pitch[rows],
-            self.onset[rows],
-            self.duration[rows],
-            self.mask[rows],
-            self.length[rows],
-            self.metre[rows],
-            self.steps[rows],
+            change(self.pitch),
+            change(self.onset),
+            change(self.duration),
+            change(self.mask),
+            change(self.length),
+            change(self.metre),
+            change(self.steps),
             self.steps_per_quarter,
         )

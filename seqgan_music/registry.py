@@ -2,7 +2,7 @@
 
 A table maps a name to ``"module:Class"``, so that naming a thing does not import it. ``module:Name`` and
 ``./file.py:name`` work wherever a name does, for code of one's own; such code is loaded only where the caller says
-that its user named it.
+that its user named it. A module may lie in the current directory, which is looked in last.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import difflib
 import importlib
 import importlib.util
 import inspect
+import os
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -64,24 +65,32 @@ def resolve(table: Table, kind: str, name: str, *, own_code: bool = False) -> An
 
 
 def _load_module(source: str, kind: str) -> Any:
+    here = os.getcwd()
+    if here not in sys.path:  # as under `python -m`, but last: a file beside the user's music replaces no library
+        sys.path.append(here)
     try:
         return importlib.import_module(source)
-    except Exception as error:  # whatever a user's module raises is that module's fault, and is said so
+    except (Exception, SystemExit) as error:  # whatever a user's module raises is that module's fault, and is said so
         raise UsageError(f"{kind}: cannot import {source!r}: {type(error).__name__}: {error}") from error
 
 
 def _load_file(path: Path, kind: str) -> Any:
+    path = path.expanduser()
     if not path.is_file():
-        raise UsageError(f"{kind}: no such file: {path}")
+        raise UsageError(f"{kind}: no such file: {path}{'' if path.is_absolute() else f' (in {Path.cwd()})'}")
     name = f"seqgan_music_own_{path.stem}"
+    version = (path.resolve(), path.stat().st_mtime_ns, path.stat().st_size)
+    if name in sys.modules and getattr(sys.modules[name], "__version_on_disk__", None) == version:
+        return sys.modules[name]  # a run asks several times, and what a file does when it is loaded may take long
     spec = importlib.util.spec_from_file_location(name, path)
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
+    module.__version_on_disk__ = version  # type: ignore[attr-defined]
     sys.modules[name] = module
     try:
         spec.loader.exec_module(module)
-    except Exception as error:  # whatever a user's file raises is that file's fault, and is said so
+    except (Exception, SystemExit) as error:  # whatever a user's file raises is that file's fault, and is said so
         del sys.modules[name]
         raise UsageError(f"{kind}: {path} cannot be loaded: {type(error).__name__}: {error}") from error
     return module

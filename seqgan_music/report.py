@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,62 +14,113 @@ import numpy as np
 from seqgan_music import files
 from seqgan_music.errors import UsageError
 from seqgan_music.evaluation import COLUMNS, REAL
+from seqgan_music.evaluation.objectives import OBJECTIVE, Objectives, undefined
 from seqgan_music.evaluation.temperatures import PLANE
-from seqgan_music.metrics import METRICS, TABLES
+from seqgan_music.metrics import TABLES
 
 if TYPE_CHECKING:
     from seqgan_music.evaluation import Evaluation
     from seqgan_music.evaluation.temperatures import Curves
+    from seqgan_music.metrics import Metric
     from seqgan_music.notes import Part, Piece
 
 COLOURS = ("#2b6cb0", "#c05621", "#2f855a", "#97266d", "#b7791f", "#4a5568", "#2c7a7b", "#9b2c2c")
 MARKERS = ("o", "s", "^", "D")
+OBJECTIVES = "Musical objectives: how much is there of each?"
+UNDEFINED = "Samples of which an objective is undefined are left out of its mean; their share stands below it."
 LABELS = ((9, -9), (-9, 7), (-30, 13), (30, -19))  # points from a curve's marker to its label, for each curve another
 
 
 def table(evaluation: Evaluation, columns: Sequence[str] = COLUMNS) -> str:
     """The rows of an evaluation as Markdown, which reads as plain text too."""
-    head = ["", *(METRICS[name].title for name in columns)]
-    lines = [[row, *(figure_text(values[name]) for name in columns)] for row, values in evaluation.rows.items()]
-    widths = [max(len(line[i]) for line in [head, *lines]) for i in range(len(head))]
-    rule = ["-" * widths[0], *("-" * (width - 1) + ":" for width in widths[1:])]
+    head = ["", *(evaluation.metrics[name].title for name in columns)]
+    return _aligned(head, [[row, *(figure_text(of[name]) for name in columns)] for row, of in evaluation.rows.items()])
 
-    def formatted(cells: list[str]) -> str:
-        first, *others = cells
-        padded = [first.ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(others, widths[1:], strict=True))]
-        return f"| {' | '.join(padded)} |"
 
-    return "\n".join(formatted(cells) for cells in [head, rule, *lines])
+def objectives(evaluation: Evaluation, *, every: bool = False) -> str:
+    """A table of musical objectives, a line for each, with a line for the share of undefined samples where there are
+    any; above it what the run was steered towards.
+
+    Parameters
+    ----------
+    evaluation : Evaluation
+    every : bool
+        All that were measured, in place of those that are looked at first.
+    """
+    known = evaluation.objectives
+    lines = []
+    for name in _objectives(evaluation, every):
+        lines.append([evaluation.metrics[name].title, *(figure_text(of[name]) for of in evaluation.rows.values())])
+        shares = [of.get(undefined(name), 0.0) for of in evaluation.rows.values()]
+        if any(shares):
+            lines.append(["  undefined", *(f"{share:.1%}" if share else "" for share in shares)])
+    wishes = [f"{known.metrics[OBJECTIVE + name].title} ({'; '.join(of)})" for name, of in known.wishes.items()]
+    said = [f"Steered towards {', '.join(wishes)}. Of all others real's value is the target."] if wishes else []
+    if known.left_out:
+        said.append(f"Not measured, for want of --own-code: {', '.join(known.left_out)}.")
+    return "\n".join([*said, *([""] if said else []), _aligned(["", *evaluation.rows], lines)])
+
+
+def summary(evaluation: Evaluation) -> str:
+    """What a training ends with: `table`, and `objectives` where it was steered towards some."""
+    return "\n\n".join([table(evaluation), *([objectives(evaluation)] if evaluation.objectives.wishes else [])])
 
 
 def tables(evaluation: Evaluation, *, explain: bool = False) -> str:
-    """A table for each question of `seqgan_music.metrics.TABLES`, of the metrics that were measured.
+    """A table for each question of `seqgan_music.metrics.TABLES`, of the metrics that were measured, and `objectives`.
 
     Parameters
     ----------
     evaluation : Evaluation
     explain : bool
-        Under each table what its columns mean and where their target lies.
+        Under each table what its columns mean and where their target lies; all objectives.
     """
     measured = {name for values in evaluation.rows.values() for name in values}
+    meanings = evaluation.metrics
     blocks = []
     for question, names in TABLES.items():
         if columns := [name for name in names if name in measured]:
-            lines = [question, "", table(evaluation, columns), *(["", _explained(columns)] if explain else [])]
-            blocks.append("\n".join(lines))
+            explained = ["", _explained(columns, meanings)] if explain else []
+            blocks.append("\n".join([question, "", table(evaluation, columns), *explained]))
+    if shown := _objectives(evaluation, every=explain):
+        explained = ["", _explained(shown, meanings), UNDEFINED] if explain else []
+        blocks.append("\n".join([OBJECTIVES, "", objectives(evaluation, every=explain), *explained]))
     return "\n\n".join(blocks)
 
 
 def explanation() -> str:
     """What each column of `tables` means, and where its target lies."""
-    return "\n\n".join(f"{question}\n\n{_explained(names)}" for question, names in TABLES.items())
+    known = Objectives.built_in()
+    explained = {question: _explained(names, known.metrics) for question, names in TABLES.items()}
+    explained[OBJECTIVES] = f"{_explained([OBJECTIVE + name for name in known.measured], known.metrics)}\n{UNDEFINED}"
+    return "\n\n".join(f"{question}\n\n{lines}" for question, lines in explained.items())
 
 
-def _explained(names: Sequence[str]) -> str:
-    width = max(len(METRICS[name].title) for name in names)
+def _explained(names: Sequence[str], metrics: Mapping[str, Metric]) -> str:
+    width = max(len(metrics[name].title) for name in names)
     return "\n".join(
-        f"{METRICS[name].title.ljust(width)}  {METRICS[name].meaning}; target: {METRICS[name].target}" for name in names
+        f"{metrics[name].title.ljust(width)}  {metrics[name].meaning}; target: {metrics[name].target}" for name in names
     )
+
+
+def _objectives(evaluation: Evaluation, every: bool) -> list[str]:
+    """Metrics of objectives that were measured, those that are looked at first before the others."""
+    first, known = evaluation.objectives.columns, evaluation.objectives.measured
+    names = dict.fromkeys([*first, *([OBJECTIVE + name for name in known] if every else [])])
+    return [name for name in names if all(name in values for values in evaluation.rows.values())]
+
+
+def _aligned(head: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
+    """Markdown whose first column stands to the left and all others to the right."""
+    widths = [max(len(line[i]) for line in [head, *lines]) for i in range(len(head))]
+    rule = ["-" * widths[0], *("-" * (width - 1) + ":" for width in widths[1:])]
+
+    def formatted(cells: Sequence[str]) -> str:
+        first, *others = cells
+        padded = [first.ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(others, widths[1:], strict=True))]
+        return f"| {' | '.join(padded)} |"
+
+    return "\n".join(formatted(cells) for cells in [head, rule, *lines])
 
 
 CURVES = "temperatures"

@@ -11,9 +11,11 @@ the options it takes; ``name`` says which component of a table it is.
 ``[tokenizer]``     a name of `seqgan_music.tokenizers.TOKENIZERS` and its options
 ``[generator]``     likewise
 ``[discriminator]`` likewise
-``[loss]``          ``name``: what the discriminator is trained by
-``[reward]``        ``lambda``: share of the discriminator in the reward
-``[objectives]``    an objective's name = its weight
+``[loss]``          what the discriminator is trained by: a name of `seqgan_music.losses.DISCRIMINATOR_LOSSES` and its
+                    options
+``[reward]``        ``lambda``: share of the discriminator in the reward; ``uniqueness``, ``rescale``,
+                    ``lambda_schedule`` and ``programme``, see `seqgan_music.rewards.Reward`
+``[objectives]``    an objective, with what is wanted of it (see `seqgan_music.objectives.terms`) = its weight
 ``[algorithm]``     a name of `seqgan_music.algorithms.ALGORITHMS` and its options
 ==================  ===============================================================
 """
@@ -31,7 +33,8 @@ from seqgan_music.errors import UsageError
 from seqgan_music.generators import GENERATORS
 from seqgan_music.losses import DISCRIMINATOR_LOSSES
 from seqgan_music.midi import Reading
-from seqgan_music.objectives import OBJECTIVES
+from seqgan_music.objectives import terms
+from seqgan_music.rewards import check, needs_discriminator
 from seqgan_music.tokenizers import TOKENIZERS
 
 TABLES = {
@@ -49,11 +52,12 @@ DEFAULTS: config.Config = {
     "generator": {"name": "lstm"},
     "discriminator": {"name": "cnn"},
     "loss": {"name": "bce"},
-    "reward": {"lambda": 1.0},
+    "reward": {"lambda": 1.0, "uniqueness": False, "rescale": "none", "lambda_schedule": [], "programme": []},
     "objectives": {},
     "algorithm": {"name": "seqgan"},
 }
 LAMBDA_WITH_OBJECTIVES = 0.5
+NAIVE_RL = "naive_rl"
 
 
 def resolve(settings: Mapping[str, Mapping[str, Any]], *, own_code: bool = True) -> config.Config:
@@ -70,14 +74,17 @@ def resolve(settings: Mapping[str, Mapping[str, Any]], *, own_code: bool = True)
         if section not in DEFAULTS:
             raise UsageError(f"unknown section [{section}]; there are: {', '.join(DEFAULTS)}")
     resolved = config.merge(DEFAULTS, settings)
-    if resolved["objectives"] and "lambda" not in settings.get("reward", {}):
-        resolved["reward"]["lambda"] = LAMBDA_WITH_OBJECTIVES
     for section in ("run", "reading", "data", "reward"):
         unknown = set(resolved[section]) - set(DEFAULTS[section])
         if unknown:
             raise UsageError(f"[{section}] has no option {min(unknown)!r}; it has: {', '.join(DEFAULTS[section])}")
         for option, value in resolved[section].items():
             _check_like(value, DEFAULTS[section][option], f"{section}.{option}")
+    for name, weight in resolved["objectives"].items():
+        registry.check_type(weight, float, f"the weight of objective {name!r}")
+        if own_code or ":" not in name:  # what was trained can be used without what it was trained by
+            terms.read(name, own_code=own_code)
+    _settle_lambda(resolved, given="lambda" in settings.get("reward", {}))
     Reading(**resolved["reading"])
     if not 0 <= resolved["run"]["seed"] < 2**63:
         raise UsageError(f"run.seed must lie within 0 and 2^63 - 1, not {resolved['run']['seed']!r}")
@@ -89,10 +96,24 @@ def resolve(settings: Mapping[str, Mapping[str, Any]], *, own_code: bool = True)
         registry.check_options(factory, options, f"{section} {name!r}")
         if section != "tokenizer":
             resolved[section] = {"name": name, **registry.options_of(factory), **options}
-    for name, weight in resolved["objectives"].items():
-        registry.check_type(weight, float, f"the weight of objective {name!r}")
-        registry.resolve(OBJECTIVES, "objective", name, own_code=own_code)
+    if resolved["algorithm"]["name"] == "seqgan" and not _needs_discriminator(resolved):  # with λ = 0 it is naive RL
+        has = registry.options_of(registry.resolve(ALGORITHMS, "algorithm", NAIVE_RL))
+        resolved["algorithm"] = {"name": NAIVE_RL, **{name: resolved["algorithm"][name] for name in has}}
     return resolved
+
+
+def lay(*layers: Mapping[str, Mapping[str, Any]]) -> config.Config:
+    """Lay settings over each other as `seqgan_music.config.merge` does, but that an algorithm named by a later layer
+    takes over the options of the earlier one's that it has too: they mean the same."""
+    merged: config.Config = {}
+    for layer in layers:
+        before, options = merged.get("algorithm", {}), layer.get("algorithm", {})
+        merged = config.merge(merged, layer)
+        if "name" in before and options.get("name", before["name"]) != before["name"]:
+            factory = registry.resolve(ALGORITHMS, "algorithm", options["name"], own_code=True)
+            shared = {option: before[option] for option in before if option in registry.options_of(factory)}
+            merged["algorithm"] = {**shared, **options}
+    return merged
 
 
 def shortcuts(
@@ -100,6 +121,7 @@ def shortcuts(
     objectives: Mapping[str, float] | None = None,
     lambda_: float | None = None,
     *,
+    d_loss: str | None = None,
     seed: int | None = None,
     device: str | None = None,
     transpose: str | None = None,
@@ -112,6 +134,8 @@ def shortcuts(
         sections["objectives"] = dict(objectives)
     if lambda_ is not None:
         sections["reward"] = {"lambda": lambda_}
+    if d_loss is not None:
+        sections["loss"] = {"name": d_loss}
     if transpose is not None:
         sections["data"] = {"transpose": transpose}
     run = {"seed": seed, "device": device}
@@ -120,10 +144,44 @@ def shortcuts(
     return sections
 
 
+def has_own_code(settings: config.Config) -> bool:
+    """Whether resolved settings name code outside the package, which a run loads only if it is told to."""
+    components = any(settings[section]["name"] not in table for section, table in TABLES.items())
+    return components or any(":" in objective for objective in settings["objectives"])
+
+
 def reading_options(settings: config.Config, *, own_code: bool = True) -> dict[str, Any]:
     """How resolved settings want a corpus read: arguments of `seqgan_music.corpus.read_corpus`."""
     tokenizer = registry.resolve(TOKENIZERS, "tokenizer", settings["tokenizer"]["name"], own_code=own_code)
     return {"reading": Reading(**settings["reading"]), "every_part": getattr(tokenizer, "polyphonic", False)}
+
+
+def _settle_lambda(resolved: config.Config, *, given: bool) -> None:
+    """λ where it was not given or has no say, and what contradicts the algorithm."""
+    reward, name = resolved["reward"], resolved["algorithm"]["name"]
+    schedule = reward["lambda_schedule"]
+    if name == NAIVE_RL and not resolved["objectives"]:
+        raise UsageError("algorithm naive_rl is trained by objectives alone; name one, such as -O tonality")
+    if not given:
+        reward["lambda"] = 0.0 if name == NAIVE_RL else LAMBDA_WITH_OBJECTIVES if resolved["objectives"] else 1.0
+    if name == "mle":  # paid by no reward
+        reward["lambda"] = 1.0
+    check(resolved["objectives"], reward["lambda"], reward["rescale"], schedule, reward["programme"])
+    if schedule and given and reward["lambda"] != schedule[0][1]:
+        raise UsageError(
+            f"reward.lambda_schedule begins with {schedule[0][1]:g}, but lambda is {reward['lambda']:g}; "
+            "name one of them"
+        )
+    if schedule:
+        reward["lambda"] = schedule[0][1]
+    if name == NAIVE_RL and _needs_discriminator(resolved):
+        raise UsageError(
+            "algorithm naive_rl has no discriminator, so that lambda is 0; leave lambda out, or take seqgan"
+        )
+
+
+def _needs_discriminator(resolved: config.Config) -> bool:
+    return needs_discriminator(resolved["reward"]["lambda"], resolved["reward"]["lambda_schedule"])
 
 
 def _check_like(value: Any, default: Any, what: str) -> None:
@@ -131,7 +189,8 @@ def _check_like(value: Any, default: Any, what: str) -> None:
     if not isinstance(default, list):
         registry.check_type(value, type(default), what)
     elif not isinstance(value, list | tuple):
-        raise UsageError(f"{what} must be a list such as {default}, not {value!r}")
-    else:
+        such = f" such as {default}" if default else ""
+        raise UsageError(f"{what} must be a list{such}, not {value!r}")
+    elif default:
         for one in value:
             registry.check_type(one, type(default[0]), f"{what}: each of the list")

@@ -47,7 +47,8 @@ class EventFiles:
         try:
             for file in folder.glob("events.out.tfevents.*"):
                 file.unlink()
-            self._writer = SummaryWriter(folder)
+            # A Ctrl-C can swallow what wakes the writing thread, which then sleeps for so long.
+            self._writer = SummaryWriter(folder, flush_secs=1)
         except OSError as error:
             raise Failure(f"cannot write {folder}: {error.strerror or error}") from error
         for line in lines:

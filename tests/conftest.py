@@ -13,7 +13,7 @@ import pytest
 import torch
 
 import seqgan_music
-from seqgan_music import config
+from seqgan_music import run_settings
 from seqgan_music.experiment import Experiment
 
 torch.set_num_threads(1)
@@ -55,7 +55,7 @@ def tiny_experiment(tiny_corpus):
     """Start a run with the tiny settings and, on top of them, others: ``tiny_experiment(directory, section={...})``."""
 
     def create(directory, source=tiny_corpus, **sections):
-        return Experiment.create(source, config.merge(TINY, sections), directory)
+        return Experiment.create(source, run_settings.lay(TINY, sections), directory)
 
     return create
 

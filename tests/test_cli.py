@@ -13,8 +13,10 @@ import pytest
 import tomli_w
 from click.testing import CliRunner
 from seqgan_music_cli.main import VERBS, main
+from seqgan_music_cli.train import Progress
 
 from seqgan_music import config, midi, run_directory, scores
+from seqgan_music.algorithms.record import Record
 from seqgan_music.notes import Note, Part, Piece
 from seqgan_music.run import Run
 
@@ -68,11 +70,27 @@ def test_objectives_and_lambda_reach_the_reward(few_tunes, tiny_toml, tmp_path):
     assert code == 0, err
     settings = Run(tmp_path / "a").settings
     assert settings["objectives"] == {"tonality": 2.0, "melodicity": 1.0}
-    assert settings["reward"] == {"lambda": 0.25}
+    assert settings["reward"]["lambda"] == 0.25
     assert not (tmp_path / "a" / "report.json").exists()
     code, _, err = call(*words, "-o", tmp_path / "b", "-O", "tonality=3")
-    assert Run(tmp_path / "b").settings["reward"] == {"lambda": 0.5}
+    assert Run(tmp_path / "b").settings["reward"]["lambda"] == 0.5
     assert "weights are relative" in err
+
+
+def test_the_loss_of_the_discriminator_is_named_on_the_command_line(few_tunes, tiny_toml, tmp_path):
+    run = tmp_path / "run"
+    words = ["train", few_tunes, "-c", tiny_toml, "--no-evaluate", "-s", "algorithm.rounds=1", "-o", run]
+    code, _, err = call(*words, "--d-loss", "wgan-clip", "-s", "loss.clip=0.05")
+    assert code == 0, err
+    assert Run(run).settings["loss"] == {"name": "wgan-clip", "clip": 0.05}
+    weights = run_directory.stage_weights(run, "adversarial")["discriminator"]
+    assert max(tensor.abs().max().item() for tensor in weights.values()) == pytest.approx(0.05)
+    for line in run_directory.read_log(run)[2:]:
+        assert line["d_loss"] < 1
+        assert 0 <= line["d_accuracy"] <= 1
+    code, _, err = call("generate", run, "--best-of", 2, "-o", tmp_path / "out")
+    assert code == 2
+    assert "trained by loss 'wgan-clip', whose score is no logit" in err
 
 
 def test_the_algorithm_of_the_command_line_replaces_the_preset_s(few_tunes, tmp_path):
@@ -335,10 +353,19 @@ MISUSE = {
     "preset": (["train", "{midi}", "-p", "fast"], "unknown preset 'fast'; there are: default"),
     "config": (["train", "{midi}", "-c", "{tmp}/none.toml"], "none.toml"),
     "objective": (["train", "{midi}", "-O", "tonalty"], "did you mean 'tonality'"),
-    "weight": (["train", "{midi}", "-O", "foo=bar"], "-O foo=bar: the weight 'bar' is not a number"),
+    "weight": (["train", "{midi}", "-O", "foo=bar"], "objective 'foo=bar': the weight 'bar' is not a number"),
+    "weight in front": (["train", "{midi}", "-O", "tonality=0.5~0.3"], "'tonality=0.5~0.3' cannot be read; write name"),
+    "objective twice": (["train", "{midi}", "-O", "tonality", "-O", "tonality=2"], "-O tonality is given twice"),
+    "no target": (["train", "{midi}", "-O", "note_density~2"], "2 lies outside [0, 1]"),
+    "own objective": (["train", "{midi}", "-O", "nowhere.py:warmth=2"], "no such file: nowhere.py"),
+    "only a file": (["train", "{midi}", "-O", "./mine.py=2"], "which function or class of it; write ./mine.py:name"),
     "weight without end": (["train", "{midi}", "-O", "tonality=inf"], "is not a number"),
     "negative weight": (["train", "{midi}", "-O", "tonality=-1"], "must not be negative"),
     "algorithm": (["train", "{midi}", "-a", "seqgun"], "did you mean 'seqgan'"),
+    "loss": (["train", "{midi}", "--d-loss", "wgan-pg"], "unknown loss 'wgan-pg'; did you mean 'wgan-gp'"),
+    "option of the loss": (["train", "{midi}", "-s", "loss.clip=1"], "loss 'bce' has no option 'clip'"),
+    "no clipping": (["train", "{midi}", "--d-loss", "wgan-clip", "-s", "loss.clip=0"], "loss.clip must be above 0"),
+    "resume and a loss": (["train", "--resume", "{run}", "--d-loss", "lsgan"], "leave out --d-loss"),
     "option of the algorithm": (["train", "{midi}", "-s", "algorithm.roundz=2"], "did you mean 'rounds'"),
     "value": (["train", "{midi}", "-s", "algorithm.rounds=many"], "rounds must be a whole number, not 'many'"),
     "length of a window": (
@@ -479,6 +506,10 @@ def test_every_option_has_a_help_text(verb):
     ]
 
 
+def test_list_is_told_in_the_same_words_by_both_helps():
+    assert main.get_command(None, "list").help == VERBS["list"]
+
+
 def test_the_module_is_the_command(tmp_path):
     for words, says in [(["--help"], "Usage: seqgan-music"), (["--version"], "0.")]:
         done = subprocess.run([*COMMAND, *words], capture_output=True, text=True, cwd=tmp_path, check=True)
@@ -556,3 +587,12 @@ def test_the_order_of_settings_of_one_section_does_not_matter(few_tunes, tiny_to
     code, _, err = call("train", few_tunes, "-c", tiny_toml, "--run", tmp_path / "run", *words)
     assert code == 0, err
     assert [line["of"] for line in run_directory.read_log(tmp_path / "run")] == [1]
+
+
+def test_objectives_have_a_place_in_the_lines_of_a_training(capsys):
+    values = {"g_loss": 1.0, "reward_mean": 0.5, "entropy": 2.0, "seconds": 1.0, "undefined_tonality": 0.0}
+    values |= {f"objective_{name}": 0.25 for name in ("tonality", "note_density~0.3", "cadence>=0.4", "syncopation")}
+    Progress().show(Record("adversarial", 1, 2, values), [])
+    line = capsys.readouterr().err
+    shown = "g_loss 1  reward_mean 0.5  tonality 0.25  note_density~0.3 0.25  cadence>=0.4 0.25  entropy 2  ("
+    assert shown in line, "few, for a line has little room"

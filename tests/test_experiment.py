@@ -18,11 +18,17 @@ from seqgan_music.run import Run
 from seqgan_music.run_directory import read_log
 
 RECORDS = 6  # of a tiny run: two of each phase
-# Everything that a run can forget: means of two objectives, a roll-out policy that lags behind; dropout is on already.
+# Everything that a run can forget: means of two objectives, which of them is paid and how much, a roll-out policy that
+# lags behind; dropout is on already.
 FULL = {
     "algorithm": {"rollout_rate": 0.5},
     "objectives": {"tonality": 1.0, "ratio_of_steps": 2.0},
-    "reward": {"lambda": 0.5},
+    "reward": {
+        "lambda_schedule": [[0, 0.7], [1, 0.4]],
+        "programme": [[1, ["tonality"]], [1, ["ratio_of_steps"]]],
+        "uniqueness": True,
+        "rescale": "batch",
+    },
 }
 
 
@@ -151,7 +157,7 @@ def test_records_measure_what_is_promised(uninterrupted):
     assert set(by_phase["mle"]) >= {"g_loss", "nll_validation", "seconds"}
     assert set(by_phase["discriminator"]) >= {"d_loss", "d_accuracy", "seconds"}
     adversarial = {"g_loss", "d_loss", "d_accuracy", "reward_mean", "reward_std", "entropy", "unique", "nll_validation"}
-    assert set(by_phase["adversarial"]) >= adversarial | {"seconds", "reward_discriminator", "reward_tonality"}
+    assert set(by_phase["adversarial"]) >= adversarial | {"seconds", "reward_discriminator", "reward_ratio_of_steps"}
     for line in by_phase.values():
         assert line["seconds"] > 0
 
@@ -178,6 +184,7 @@ def adversarial(**values):
         (adversarial(d_accuracy=1.0), "tells 100% apart"),
         (adversarial(unique=0.4), "only 40% of the samples are unique"),
         (adversarial(d_loss=0.02, d_accuracy=0.5), "by heart"),
+        (adversarial(d_loss=0.1, d_accuracy=0.5), None),
         (adversarial(d_loss=0.02, d_accuracy=0.9), None),  # it may be right
         (adversarial(d_loss=0.5, d_accuracy=0.5), None),  # and that is a perfect generator
         (adversarial(d_accuracy=0.98, unique=0.51), None),
@@ -186,11 +193,15 @@ def adversarial(**values):
     ],
 )
 def test_words_of_warning(record, says):
-    warnings = warnings_about(record)
+    warnings = warnings_about(record, memorised=0.1)
     assert len(warnings) == (says is not None)
     if says:
         assert says in warnings[0]
         assert "algorithm." in warnings[0], "which option to turn"
+
+
+def test_a_loss_without_a_zero_says_nothing_of_what_is_known_by_heart():
+    assert not warnings_about(adversarial(d_loss=-3.0, d_accuracy=0.5), memorised=None)
 
 
 def test_a_run_directory_holds_all_that_is_needed_to_repeat_it(uninterrupted, tiny_corpus):
@@ -210,7 +221,6 @@ def test_a_run_directory_holds_all_that_is_needed_to_repeat_it(uninterrupted, ti
         "mle",
         "discriminator",
         "adversarial",
-        "best",
         "last",
     }
     last = checkpoint.load(uninterrupted / "checkpoints" / "last")
@@ -312,7 +322,7 @@ def test_the_first_weights_and_metrics_are_finite(uninterrupted):
 def test_the_best_weights_are_those_of_the_round_closest_to_real_music(create, tmp_path, monkeypatch):
     distances = iter([9.0, 0.5, 0.2, 0.3])  # after pre-training, then of three rounds
     weights = {}
-    made = create(tmp_path / "run", algorithm={"rounds": 3})
+    made = create(tmp_path / "run", algorithm={"rounds": 3}, reward={"lambda_schedule": [[0, 1.0]]})
     monkeypatch.setattr(made.closeness, "measure", lambda ids, start: {"distance_validation": next(distances)})
     for record, _ in made:
         weights[record.phase, record.step] = made.parts.generator.output.bias.detach().clone()
@@ -321,12 +331,17 @@ def test_the_best_weights_are_those_of_the_round_closest_to_real_music(create, t
     assert not torch.equal(saved, weights["adversarial", 3])
 
 
+def test_a_run_that_is_steered_away_from_real_music_keeps_no_round_for_being_near_to_it(uninterrupted):
+    assert Run(uninterrupted).stages == ["mle", "adversarial"]
+
+
 def test_closeness_is_the_distance_of_all_figures_from_real_musics(uninterrupted):
     run = Run(uninterrupted)
     closeness = evaluation.Closeness(run.dataset, run.tokenizer, seed=0)
     figures = closeness.measure(*run.sample(closeness.size, start=closeness.start))
-    expected = sum(abs(figures[name] - value) for name, value in closeness.target.items())
+    expected = sum(abs(figures[name] - closeness.target[name]) for name in closeness.FIGURES)
     assert set(figures) == {*closeness.target, "distance_validation"}
+    assert set(closeness.target) == {*closeness.FIGURES, "edit_distance"}
     assert figures["distance_validation"] == pytest.approx(expected)
     held_out = closeness.measure(*run.dataset.validation[:])
     assert held_out["bleu_4_validation"] > 0.99, "validation against itself"

@@ -30,7 +30,7 @@ def with_pieces(source, pieces):
 
 
 def test_it_begins_where_the_other_run_ended(tiny_experiment, tiny_corpus, tiny_settings, tmp_path):
-    long = {"name": "mle", "epochs": 30, "learning_rate": 1e-2}
+    long = {"name": "mle", "epochs": 30, "patience": 3, "batch_size": 64, "learning_rate": 1e-2}
     list(tiny_experiment(tmp_path / "trained", algorithm=long))
     trained = Run(tmp_path / "trained")
     made = create(tiny_corpus, tiny_settings, tmp_path / "run", trained)
@@ -45,6 +45,13 @@ def test_it_begins_where_the_other_run_ended(tiny_experiment, tiny_corpus, tiny_
     first = read_log(tmp_path / "run")[0]["nll_validation"]
     assert first < expected + 0.1
     assert first < read_log(tmp_path / "trained")[0]["nll_validation"] - 0.5
+
+
+def test_a_discriminator_of_another_loss_does_not_come_along(tiny_run, tiny_corpus, tiny_settings, tmp_path):
+    made = create(tiny_corpus, tiny_settings, tmp_path / "run", tiny_run, loss={"name": "wgan-gp"})
+    assert run_directory.read_facts(tmp_path / "run")["init"]["discriminator"] is False
+    old, new = tiny_run.discriminator().state_dict(), made.parts.discriminator.state_dict()
+    assert not any(torch.equal(old[name], new[name]) for name in old if name.endswith("weight"))
 
 
 def test_the_run_says_what_it_started_from(tiny_run, tiny_corpus, tiny_settings, tmp_path):
@@ -65,7 +72,7 @@ def test_both_networks_come_along_but_no_optimiser(tiny_run, tiny_corpus, tiny_s
         own = getattr(made.parts, name).state_dict()
         assert all(torch.equal(own[key], saved[name][key]) for key in own)
     assert all(
-        torch.equal(made.algorithm.rollout_policy.state_dict()[key], tensor)
+        torch.equal(made.algorithm.policy.rollout_policy.state_dict()[key], tensor)
         for key, tensor in saved["generator"].items()
     )
     start = checkpoint.load(tmp_path / "run" / "checkpoints" / "last")

@@ -204,6 +204,23 @@ def test_train_makes_a_group_compares_its_stages_and_names_it_latest(few_tunes, 
     assert call("generate", "runs/latest/seed-7", "-n", 1, "-o", "out")[0] == 0
 
 
+def test_a_group_with_code_of_ones_own_does_not_load_it_by_itself(few_tunes, tiny_toml, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine.py").write_text("def warmth(piece):\n    return 0.5\n")
+    words = ["train", few_tunes, "-p", "quick", "-c", tiny_toml, "--seeds", 1, "-O", "./mine.py:warmth"]
+    code, _, err = call(*words, "--run", "group")
+    assert code == 0, err
+    before = {path: path.read_bytes() for path in (tmp_path / "group").rglob("*") if path.is_file()}
+    code, out, err = call("train", "--resume", "group")
+    assert (code, out) == (2, "")
+    assert len(err.splitlines()) == 1
+    assert "--own-code" in err
+    assert {path: path.read_bytes() for path in before} == before
+    code, out, err = call("train", "--resume", "group", "--own-code")
+    assert code == 0, err
+    assert "warmth †" in out
+
+
 def test_the_minutes_are_for_all_runs_together(few_tunes, tiny_toml, tmp_path, monkeypatch):
     costs = timing.Costs({"mle": 3.0, "discriminator": 3.0, "adversarial": 3.0})
     monkeypatch.setattr(timing, "measure", lambda *_, **__: costs)

@@ -4,6 +4,7 @@ import dataclasses
 import html.parser
 import io
 import json
+import math
 import re
 import shlex
 
@@ -14,7 +15,7 @@ from click.testing import CliRunner
 from seqgan_music_cli.main import main
 
 import seqgan_music
-from seqgan_music import config, html_report, midi, run_directory
+from seqgan_music import html_report, midi, run_directory
 from seqgan_music.errors import Failure, SeqganMusicWarning, UsageError
 from seqgan_music.export import export
 from seqgan_music.html_report import contents, curves, excerpts
@@ -281,6 +282,45 @@ def test_a_curve_has_its_points_where_the_values_are():
     assert y[3] == y[2] > y[0], "downwards is less"
 
 
+def test_the_discriminators_loss_stands_beside_what_guessing_costs():
+    lines = [{"phase": "discriminator", "step": n, "of": 2, "d_loss": value} for n, value in enumerate((0.6, 0.5), 1)]
+    notes = {guessing: curves.learning(lines, guessing)[0].note for guessing in (math.log(2), 0.0, None)}
+    assert notes == {math.log(2): "0.693, the line, is what guessing costs.",
+                     0.0: "0, the line, is what guessing costs.", None: ""}  # fmt: skip
+
+
+def test_a_page_names_the_code_that_a_repetition_needs(tiny_experiment, tmp_path):
+    (tmp_path / "mine.py").write_text("def tonality(piece):\n    return 0.5\n")
+    mine = f"{tmp_path / 'mine.py'}:tonality"
+    wanted = {f"{mine}~0.3": 1.0, "tonality": 1.0}
+    list(tiny_experiment(tmp_path / "run", objectives=wanted, reward={"lambda": 0.5}, algorithm={"rollouts": 0}))
+    run = Run(tmp_path / "run")
+    html_report.write(run, samples=1, listening=0)
+    report = Page((run.directory / "report.html").read_text("utf-8"))
+    (said,) = [e[2] for e in report.all("p") if "code of its author's own" in e[2]]
+    assert str(tmp_path / "mine.py") in said
+    assert "~0.3" not in said
+    captions = " ".join(e[2] for e in report.all("figcaption"))
+    assert f"Real music, the line: {run.facts['real']['edit_distance']:.3f}." in captions
+    assert "Mean over the finished sequences of the last policy step." in captions
+    assert contents.own_code(run) == [str(tmp_path / "mine.py")]
+
+
+def test_a_page_of_a_run_without_own_code_names_none(finished, tiny_run):
+    assert contents.own_code(tiny_run) == []
+    assert "code of its author's own" not in "".join(e[2] for e in finished[0].all("p"))
+
+
+def test_panels_of_objectives_with_one_title_are_told_apart():
+    lines = [
+        {"phase": "adversarial", "step": 1, "of": 1, "objective_a": 0.5, "objective_./b.py:a": 0.2, "reward_a": 0.1}
+    ]
+    told = {text: {"title": "a", "real": 0.4, "noise": 0.1} for text in ("a", "./b.py:a")}
+    figures = {figure.title: figure.note for figure in curves.learning(lines, objectives=told)}
+    assert {"Objective: a (a)", "Objective: a (./b.py:a)"} <= set(figures)
+    assert figures["Parts of the reward"] == "Mean over the roll-outs of the last policy step."
+
+
 def test_names_in_a_curve_are_text(tiny_run):
     name = "reward_./<b>$x$.py:_O&"
     lines = [{"phase": "adversarial", "step": n, "of": 2, name: 0.5, "reward_b": 0.2} for n in (1, 2)]
@@ -310,7 +350,9 @@ def test_measurements_stand_in_the_page_as_in_the_file(tiny_run, finished):
     table = contents.measurements(tiny_run)
     assert table.heads == ["mle", "adversarial", "best", "real", "Markov-1", "Markov-2", "uniform"]
     every = {row.name: row for row in [*table.rows, *table.others]}
-    assert set(every) == {name for values in found.values() for name in values}
+    absent = {name for name in found["mle"] if name not in every}
+    assert absent | set(every) == {name for values in found.values() for name in values}
+    assert all(name.startswith("undefined_") and not any(of[name] for of in found.values()) for name in absent)
     for head, (cell, _) in zip(table.heads, every["bleu_4"].cells, strict=True):
         assert float(cell) == pytest.approx(found[head]["bleu_4"], abs=5e-4)
     assert every["nll"].cells[table.heads.index("real")][0] == "–"
@@ -452,12 +494,107 @@ def test_without_mp3_the_sound_is_wav(monkeypatch):
     assert excerpt.sound_address.startswith("data:audio/wav;base64,UklG")
 
 
-def test_settings_of_the_reward_are_told(tiny_experiment, tmp_path):
-    tiny_experiment(tmp_path / "run", objectives={"tonality": 0.5}, reward={"lambda": 0.25})
-    said = dict(contents.summary(Run(tmp_path / "run"), []))
-    assert said["Reward"] == "λ = 0.25 of the discriminator; tonality 0.5"
-    assert said["Training"].startswith("0 records")
-    assert config.read_config(tmp_path / "run" / "config.toml")["objectives"] == {"tonality": 0.5}
+@pytest.mark.parametrize(
+    ("sections", "said"),
+    [
+        ({}, "the discriminator alone"),
+        ({"loss": {"name": "lsgan"}}, "the discriminator (loss lsgan) alone"),
+        ({"objectives": {"tonality": 1.0}, "algorithm": {"name": "mle"}}, "none: by likelihood alone"),
+        (
+            {"objectives": {"tonality": 0.5}, "reward": {"lambda": 0.25}},
+            "λ = 0.25 of the discriminator; tonality 0.5",
+        ),
+        (
+            {"objectives": {"note_density~0.3": 1.0}, "reward": {"lambda": 0.0}},
+            "objectives alone (naive reinforcement learning); note_density~0.3 1",
+        ),
+        (
+            {"objectives": {"tonality": 1.0}, "reward": {"lambda": 1.0}},
+            "the discriminator alone; measured beside it: tonality",
+        ),
+        (
+            {
+                "objectives": {"tonality": 1.0, "cadence>=0.4": 2.0},
+                "algorithm": {"rounds": 12},
+                "reward": {
+                    "lambda_schedule": [[0, 1.0], [10, 0.5]],
+                    "programme": [[3, ["tonality"]], [2, ["cadence>=0.4"]]],
+                    "rescale": "batch",
+                    "uniqueness": True,
+                },
+            },
+            "λ of the discriminator: 1 in round 1, 0.5 in round 11, in a straight line between; tonality 1, "
+            "cadence>=0.4 2; in turn: tonality for 3 rounds, then cadence>=0.4 from then on; objectives stretched to "
+            "[0, 1] within each batch; times the share of different melodies in the batch, divided by a melody's "
+            "copies there",
+        ),
+    ],
+)
+def test_settings_of_the_reward_are_told(tiny_experiment, tmp_path, sections, said):
+    tiny_experiment(tmp_path / "run", **sections)
+    told = dict(contents.summary(Run(tmp_path / "run"), []))
+    assert told["Reward"] == said
+    assert told["Training"].startswith("0 records")
+
+
+def test_objectives_have_curves_beside_real_music():
+    lines = [
+        {
+            "phase": "adversarial",
+            "step": n,
+            "of": 2,
+            "reward_tonality": 0.2,
+            "objective_tonality": 0.1 * n,
+            "undefined_tonality": 0.0,
+            "objective_./own.py:low": None if n == 1 else 0.5,
+            "undefined_./own.py:low": 1.0 if n == 1 else 0.25,
+        }
+        for n in (1, 2)
+    ]
+    facts = {"tonality": {"title": "tonality", "real": 0.05, "noise": 0.047, "undefined": 0.0}}
+    found = {figure.title: figure for figure in curves.learning(lines, objectives=facts)}
+    assert list(found) == [
+        "Parts of the reward",
+        "Objective: ./own.py:low",
+        "Objective: tonality",
+        "Share of samples of which an objective is undefined",
+    ]
+    assert found["Objective: tonality"].note == "Mean of fresh samples. Real music, the line: 0.050. Noise: 0.047."
+    assert "stroke-dasharray" in found["Objective: tonality"].svg
+    assert found["Objective: ./own.py:low"].note == "Mean of fresh samples."
+    assert "stroke-dasharray" not in found["Objective: ./own.py:low"].svg
+    share = found["Share of samples of which an objective is undefined"].svg
+    assert "tonality" not in share, "of which none is undefined"
+
+
+def test_a_run_without_a_discriminator_has_no_empty_panel(tiny_experiment, tmp_path):
+    list(tiny_experiment(tmp_path / "run", objectives={"tonality": 1.0}, reward={"lambda": 0.0}))
+    (report,) = pages(tmp_path / "run", samples=1, listening=0)
+    captions = [e[2] for e in report.all("figcaption")]
+    assert any(caption.startswith("Objective: tonality") for caption in captions)
+    assert any(caption.startswith("Reward of finished sequences") for caption in captions)
+    assert not any("iscriminator" in caption for caption in captions)
+    assert not any("kept as best" in caption for caption in captions), "a steered run keeps none"
+    assert "discriminator" not in "".join(e[2] for e in report.all("svg"))
+
+
+def test_the_table_shows_the_objectives_of_the_run(own_run):
+    values = {"bleu_4": 0.5, "objective_cadence": 0.25, "objective_tonality": 0.5, "unique": 1.0}
+    rows = {
+        "mle": values | {"undefined_tonality": 0.0, "undefined_cadence": 0.125},
+        "real": values | {"undefined_tonality": 0.0, "undefined_cadence": 0.0},
+    }
+    told = {"title": "fifths", "meaning": "share of fifths", "target": "steered towards: more of it"}
+    found = {"rows": rows, "facts": {}, "metrics": {"objective_tonality": told}}
+    found["objectives"] = ["objective_tonality", "objective_cadence"]
+    (own_run / "report.json").write_text(json.dumps(found), "utf-8")
+    table = contents.measurements(Run(own_run))
+    shown = ["bleu_4", "unique", "objective_tonality", "objective_cadence", "undefined_cadence"]
+    assert [row.name for row in table.rows] == shown
+    assert table.others == [], "a share that is 0 everywhere is not shown"
+    (row,) = [row for row in table.rows if row.name == "objective_tonality"]
+    assert (row.metric.title, row.metric.target) == ("fifths", "steered towards: more of it")
+    assert not any(best for _, best in row.cells), "nothing is nearest to real where real is not the target"
 
 
 def test_the_pages_stay_small(tiny_run):

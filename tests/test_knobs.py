@@ -17,6 +17,8 @@ MLE = {"algorithm": {"name": "mle", "epochs": 2, "patience": 3, "batch_size": 32
 # So fast that some epoch is worse than the one before, long before the last.
 WILD_MLE = {"algorithm": {"name": "mle", "epochs": 12, "patience": 12, "learning_rate": 0.1}}
 WILD_SEQGAN = {"algorithm": {"generator_epochs": 12, "patience": 12, "generator_learning_rate": 0.1}}
+ORGAN = {"reward": {"lambda": 0.5}, "objectives": {"tonality": 1.0, "ratio_of_steps": 1.0}}
+NAIVE_RL = {"objectives": {"ratio_of_steps": 1.0}}
 KNOBS: dict[tuple[str, str, str], Any] = {
     ("tokenizer", "grid", "steps_per_quarter"): 8,
     ("tokenizer", "grid", "low"): 60,
@@ -51,6 +53,8 @@ KNOBS: dict[tuple[str, str, str], Any] = {
     ("discriminator", "cnn", "dropout"): 0.5,
     ("discriminator", "cnn", "l2"): 0.0,
     ("discriminator", "cnn", "self_similarity"): 8,
+    ("loss", "wgan-gp", "weight"): 1.0,
+    ("loss", "wgan-clip", "clip"): 0.1,
     ("algorithm", "seqgan", "batch_size"): 16,
     ("algorithm", "seqgan", "generator_epochs"): 1,
     ("algorithm", "seqgan", "patience"): (1, WILD_SEQGAN),
@@ -84,13 +88,22 @@ KNOBS: dict[tuple[str, str, str], Any] = {
     ("data", "", "fractions"): [0.6, 0.2, 0.2],
     ("data", "", "split_seed"): 1,
     ("data", "", "transpose"): "key",
-    ("reward", "", "lambda"): (0.2, {"reward": {"lambda": 0.5}, "objectives": {"tonality": 1.0}}),
+    ("reward", "", "lambda"): (0.2, ORGAN),
+    ("reward", "", "uniqueness"): True,
+    ("reward", "", "rescale"): ("batch", ORGAN),
+    ("reward", "", "lambda_schedule"): ([[0, 0.2]], {"objectives": ORGAN["objectives"]}),
+    ("reward", "", "programme"): ([[1, ["ratio_of_steps"]]], ORGAN),
     **{
         ("objectives", "", name): (3.0, {"reward": {"lambda": 0.5}, "objectives": dict.fromkeys(OBJECTIVES, 1.0)})
         for name in OBJECTIVES
     },
 }
-CHANGES_NOTHING = {("algorithm", "seqgan", "memory_budget")}
+for _option in registry.options_of(registry.resolve(ALGORITHMS, "algorithm", "naive_rl")):
+    # What SeqGAN has too means the same.
+    _value = KNOBS["algorithm", "seqgan", _option]
+    _value, _beside = _value if isinstance(_value, tuple) else (_value, {})
+    KNOBS["algorithm", "naive_rl", _option] = (_value, {**NAIVE_RL, **_beside})
+CHANGES_NOTHING = {("algorithm", name, "memory_budget") for name in ("seqgan", "naive_rl")}
 ELSEWHERE = {
     ("run", "", "device"),  # needs another device than a CPU
     # How much of melodies an evaluation takes the squared errors of, see tests/test_tokenizers_note.py.
@@ -154,7 +167,7 @@ def test_clipping_reaches_the_adversarial_phase_too(tiny_experiment, tmp_path):
         made = tiny_experiment(tmp_path / name)
         for record, _ in made:
             if record.phase == "discriminator":
-                made.algorithm.clip = clip  # pre-training is over and had its own
+                made.algorithm.policy.clip = clip  # pre-training is over and had its own
         return record.values["nll_validation"]
 
     assert last_likelihood("a", 0.0) != last_likelihood("b", 0.01)

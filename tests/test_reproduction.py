@@ -240,7 +240,7 @@ def test_departures_are_found_in_any_section():
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        ([], "name an experiment: music; see seqgan-music reproduce --help"),
+        ([], "name an experiment: music, organ; see seqgan-music reproduce --help"),
         (["opera"], "No such command 'opera'"),
         (["music"], "name a folder of MIDI, such as: seqgan-music reproduce music midi_data/"),
         (["music", "{tmp}/nowhere"], "no such file or folder: {tmp}/nowhere"),

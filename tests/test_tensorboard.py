@@ -56,6 +56,14 @@ def test_files_of_others_in_the_folder_stay(tmp_path):
     assert (tmp_path / "tensorboard" / "notes.txt").read_text() == "mine"
 
 
+def test_a_figure_of_any_name_is_a_point_of_its_own(tmp_path):
+    names = ["objective_tonality>=0.4", "objective_tonality<=0.4", "objective_tonality~0.4", "reward_./mine.py:warmth"]
+    with tensorboard.EventFiles(tmp_path, list) as events:
+        line = {"phase": "adversarial", "step": 2, "of": 3}
+        events.add(line | {name: float(value) for value, name in enumerate(names)})
+    assert points(tmp_path) == {f"adversarial/{name}": [(2, value)] for value, name in enumerate(names)}
+
+
 def test_a_folder_that_cannot_be_made_is_named(tmp_path):
     (tmp_path / "tensorboard").write_text("a file in the way")
     with pytest.raises(Failure, match=r"cannot write .*tensorboard: "):

@@ -82,6 +82,34 @@ def test_the_full_cost_is_told_from_small_parts(samples, windows, tmp_path, monk
     assert timer.spent < timer.estimate.seconds, "only a part was run"
 
 
+@pytest.mark.parametrize(
+    ("reward", "clocked"),
+    [
+        ({"lambda_schedule": [[0, 1.0], [1, 0.3]]}, 0.5),
+        ({"lambda_schedule": [[0, 0.0], [1, 0.3]]}, 0.5),
+        ({"lambda_schedule": [[0, 1.0]]}, 1.0),
+        ({"lambda": 0.3, "programme": [[1, ["tonality"]], [1, ["cadence"]]]}, 0.5),
+        ({"lambda": 0.0}, 0.0),
+    ],
+)
+def test_the_dearest_round_is_clocked_whatever_the_first_is_paid(reward, clocked, windows, monkeypatch):
+    settings, tokenizer, data = windows
+    given = {**settings, "objectives": {"tonality": 1.0, "cadence": 1.0}, "reward": reward}
+    seen = []
+    build = building.build
+
+    def noting(settings, *args, **options):
+        made = build(settings, *args, **options)
+        seen.append((made[0].reward.lambda_, len(made[0].reward.shares)))
+        return made
+
+    monkeypatch.setattr(building, "build", noting)
+    timer = Timer()
+    timer(run_settings.resolve(given), tokenizer, data)
+    assert set(seen[:-1]) == {(clocked, 2)}
+    assert timer.estimate is not None
+
+
 def test_likelihood_alone_is_timed_too(windows, monkeypatch):
     settings, tokenizer, data = windows
     settings = run_settings.resolve({**settings, "algorithm": {"name": "mle", "epochs": 40}})

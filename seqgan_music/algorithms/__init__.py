@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 ALGORITHMS = {
     "seqgan": "seqgan_music.algorithms.seqgan:SeqGAN",
     "mle": "seqgan_music.algorithms.pretraining:MaximumLikelihood",
+    "naive_rl": "seqgan_music.algorithms.naive_rl:NaiveRL",
 }
 
 
@@ -42,8 +43,10 @@ class Parts:
 
     Parameters
     ----------
-    generator, discriminator : Module
-        G_θ and D_φ, on the device of the data set.
+    generator : Module
+        G_θ, on the device of the data set.
+    discriminator : Module or None
+        D_φ, likewise; None where the reward has no part of it.
     loss : DiscriminatorLoss
         What D_φ is trained by.
     reward : Reward
@@ -61,10 +64,11 @@ class Parts:
     rng: torch.Generator
 
     def state_dict(self) -> dict[str, Any]:
-        """Weights of both networks and the state of the random numbers."""
+        """Weights of the networks, what the loss knows of their scores, and the state of the random numbers."""
         return {
             "generator": self.generator.state_dict(),
-            "discriminator": self.discriminator.state_dict(),
+            **({} if self.discriminator is None else {"discriminator": self.discriminator.state_dict()}),
+            "loss": self.loss.state_dict(),
             "rng": self.rng.get_state(),
             "device": self.rng.device.type,
         }
@@ -72,7 +76,9 @@ class Parts:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from `state_dict`'s values."""
         self.generator.load_state_dict(state["generator"])
-        self.discriminator.load_state_dict(state["discriminator"])
+        if self.discriminator is not None:
+            self.discriminator.load_state_dict(state["discriminator"])
+        self.loss.load_state_dict(state.get("loss", {}))  # which older runs have not
         if state["device"] == self.rng.device.type:
             self.rng.set_state(state["rng"])
         else:  # another kind of device has another kind of state, and draws other numbers anyway

@@ -20,6 +20,8 @@ from seqgan_music.optimizers import Adam
 from seqgan_music.sampling import sample
 
 ROWS_AT_ONCE = 256
+HELD_OUT = 512
+"""Validation sequences, and as many fresh samples, by which a round is judged."""
 
 
 class MaximumLikelihood:
@@ -128,9 +130,7 @@ class DiscriminatorTraining:
     batch_size : int
         Real sequences in a batch, and as many generated ones.
     learning_rate : float
-        Of Adam.
-    held_out : int
-        Validation sequences, and as many fresh negatives, on which accuracy is measured.
+        Of Adam, which has the betas of the loss.
     """
 
     def __init__(
@@ -142,17 +142,10 @@ class DiscriminatorTraining:
         samples: int,
         batch_size: int,
         learning_rate: float,
-        held_out: int = 512,
     ) -> None:
         self.parts = parts
-        self.sets, self.epochs, self.samples, self.batch_size, self.held_out = (
-            sets,
-            epochs,
-            samples,
-            batch_size,
-            held_out,
-        )
-        self.optimizer = Adam(parts.discriminator.parameters(), learning_rate)
+        self.sets, self.epochs, self.samples, self.batch_size = sets, epochs, samples, batch_size
+        self.optimizer = Adam(parts.discriminator.parameters(), learning_rate, parts.loss.betas)
         self.set = 0
 
     def __iter__(self) -> Iterator[Record]:
@@ -160,7 +153,7 @@ class DiscriminatorTraining:
         while self.set < self.sets:
             loss = self.train_on_fresh_set(self.epochs)
             self.set += 1
-            accuracy, _ = self.accuracy()
+            accuracy, _, _ = self.accuracy()
             values = {"d_loss": loss, "d_accuracy": accuracy}
             yield Record("discriminator", self.set, self.sets, values, self.set == self.sets)
 
@@ -168,12 +161,14 @@ class DiscriminatorTraining:
         """Use the current G_θ to make negatives, combine them with positives, train D_φ on them; mean loss."""
         dataset, rng = self.parts.dataset, self.parts.rng
         real, start = dataset.train.random(self.samples or len(dataset.train), rng)
-        fake = self.generate(start)
-        return sum(self.train_epoch(real, fake) for _ in range(epochs)) / epochs
+        fake = generate(self.parts, start)
+        loss = sum(self.train_epoch(real, fake) for _ in range(epochs)) / epochs
+        self.parts.loss.calibrate(self.parts.discriminator, real, fake)
+        return loss
 
     def train_epoch(self, real: Tensor, fake: Tensor) -> float:
         """Train D_φ for one pass over as many real as generated sequences (M, T); mean loss."""
-        discriminator, rng = self.parts.discriminator, self.parts.rng
+        discriminator, criterion, rng = self.parts.discriminator, self.parts.loss, self.parts.rng
         set_rng(discriminator, rng)
         discriminator.train()
         total, count = torch.zeros((), device=real.device), 0
@@ -182,26 +177,22 @@ class DiscriminatorTraining:
         ]
         for of_real, of_fake in zip(*orders, strict=True):
             scores = discriminator(torch.cat([real[of_real], fake[of_fake]]))
-            loss = self.parts.loss.loss(scores[: len(of_real)], scores[len(of_real) :])
-            descend(self.optimizer, loss + discriminator.penalty(), discriminator, clip=0.0)
+            loss = criterion.loss(scores[: len(of_real)], scores[len(of_real) :])
+            penalty = criterion.penalty(discriminator, real[of_real], fake[of_fake], rng)
+            descend(self.optimizer, loss + penalty, discriminator, clip=0.0)
+            criterion.after_step(discriminator)
             total, count = total + loss.detach(), count + 1
         return total.item() / count
 
-    def accuracy(self) -> tuple[float, Tensor]:
-        """Share of held-out real and of fresh generated sequences that D_φ tells right, and the latter sequences."""
+    def accuracy(self) -> tuple[float, Tensor, Tensor]:
+        """Share of held-out real and of fresh generated sequences that D_φ tells right; the latter sequences and their
+        start tokens."""
         dataset = self.parts.dataset
-        real, start = dataset.validation.random(min(self.held_out, len(dataset.validation)), self.parts.rng)
-        fake = self.generate(start)
+        real, start = dataset.validation.random(min(HELD_OUT, len(dataset.validation)), self.parts.rng)
+        fake = generate(self.parts, start)
         rewards = self.parts.reward.realness
         right = torch.cat([rewards(real) > 0.5, rewards(fake) < 0.5])
-        return right.float().mean().item(), fake
-
-    def generate(self, start: Tensor) -> Tensor:
-        """Sequences (B, T) of the current G_θ."""
-        dataset = self.parts.dataset
-        return sample(
-            self.parts.generator, start, dataset.length, self.parts.rng, end_id=dataset.end_id, pad_id=dataset.pad_id
-        )
+        return right.float().mean().item(), fake, start
 
     def state_dict(self) -> dict[str, Any]:
         """Optimiser and counter."""
@@ -211,6 +202,12 @@ class DiscriminatorTraining:
         """Go on from `state_dict`'s values."""
         self.optimizer.load_state_dict(state["optimizer"])
         self.set = state["set"]
+
+
+def generate(parts: Parts, start: Tensor) -> Tensor:
+    """Sequences (B, T) of the current G_θ with start tokens (B,)."""
+    dataset = parts.dataset
+    return sample(parts.generator, start, dataset.length, parts.rng, end_id=dataset.end_id, pad_id=dataset.pad_id)
 
 
 def descend(optimizer: torch.optim.Optimizer, loss: Tensor, network: torch.nn.Module, clip: float) -> None:

@@ -14,7 +14,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,15 +25,19 @@ from seqgan_music import checkpoint, measurements, run_directory, timing
 from seqgan_music.comparison.statistics import TTest, holm, paired, welch
 from seqgan_music.errors import UsageError
 from seqgan_music.evaluation import ANCHORS, REAL, MelodySet, check_run
+from seqgan_music.evaluation.objectives import OBJECTIVE, UNDEFINED, Objectives, Told, undefined
 from seqgan_music.metrics import METRICS
 from seqgan_music.run import Run
 from seqgan_music.sampling import check_narrowing
 
 if TYPE_CHECKING:
     from seqgan_music.evaluation import Evaluation
+    from seqgan_music.metrics import Metric
 
 MAIN = ("bleu_4", "mse_nearest", "mse_pairs", "overlap_area", "self_bleu_4", "copied_8", "bars_back", "nll")
 """Metrics that are shown and tested unless others are named: few, for each makes the correction for all harder."""
+WITH_OBJECTIVES = "edit_distance"
+"""And this one beside the objectives that runs were steered towards, which are often bought with diversity."""
 EQUAL_TO_REAL = "equal to real"
 ENOUGH_SEEDS = 5
 LONGEST_NAME = 60  # of a configuration; a longer one makes no row of a table
@@ -121,6 +125,8 @@ class Comparison:
     configurations : list of Configuration
     metrics : list of str
         Those that are tested.
+    meanings : dict of str to Metric
+        What each metric means; the target of an objective that any of the runs was steered towards is not real's value.
     rows : dict of str to Row
     anchors : dict of str to dict of str to float
         Real music, Markov chains and noise: metric → mean over all runs.
@@ -133,6 +139,7 @@ class Comparison:
 
     configurations: list[Configuration]
     metrics: list[str]
+    meanings: dict[str, Metric]
     rows: dict[str, Row]
     anchors: dict[str, dict[str, float]]
     tests: list[Contrast]
@@ -163,7 +170,8 @@ def compare(
         stage: what the other stages of each configuration are tested against. A row, ``CONFIGURATION@STAGE``: what all
         others are tested against. The first configuration and the first stage, if left out.
     metrics : sequence of str
-        Names of `seqgan_music.metrics.METRICS` to test; `MAIN`, if left out.
+        Names of metrics to test. If left out, `MAIN`; where runs were steered towards objectives, these and the edit
+        distance too.
     temperatures : sequence of (str, float or None)
         A stage and a temperature: another row, such as ``"mle at 0.9"``. None is the best temperature of each run,
         which `seqgan_music.evaluation.temperatures` has chosen on its validation part: ``"mle at best"``.
@@ -180,10 +188,14 @@ def compare(
     UsageError
         Not runs, runs that cannot be compared, or no such baseline or metric.
     """
-    for name in metrics:
-        if name not in METRICS:
-            raise UsageError(f"unknown metric {name!r}; there are: {', '.join(METRICS)}")
     runs, notes = _opened(paths, own_code)
+    objectives = Objectives.of(*runs)
+    for name in metrics:
+        if name not in objectives.metrics:
+            raise UsageError(
+                f"unknown metric {name!r}; there are: {', '.join(METRICS)}; and {OBJECTIVE}NAME and {UNDEFINED}NAME of "
+                f"each objective: {', '.join(objectives.measured)}"
+            )
     for run in runs:
         check_run(run, samples, seed)
     _check_comparable(runs)
@@ -197,16 +209,22 @@ def compare(
     }
     pairs = _pairs(stages, configurations, baseline, paths)
     how: dict[str, Any] = {"samples": samples, "seed": seed, "device": device, "on_measuring": on_measuring}
+    how["objectives"] = objectives
     evaluations = {}
     for run, own in chosen_temperatures.items():
         evaluations[run] = found = measurements.of(run, temperatures=list(own.values()), **how)
         for name, place in own.items():
             exact = measurements.at(*place)
             found.rows[name], found.scores[name] = found.rows[exact], found.scores[exact]
-    rows = {label: _row(one, stage, evaluations) for label, (one, stage) in stages.items()}
+    if told := _told(evaluations.values(), objectives):
+        objectives = Objectives.of(*runs, told=told)
+        notes.append(f"Measured before, and read without loading its code: {', '.join(told)}")
+    rows = {label: _row(one, stage, evaluations, objectives.metrics) for label, (one, stage) in stages.items()}
     anchors = {name: _means([evaluation.rows[name] for evaluation in evaluations.values()]) for name in ANCHORS}
     first = next(iter(rows.values()))
-    chosen = list(dict.fromkeys(metrics)) or [name for name in MAIN if name in first.values]
+    steered = [OBJECTIVE + name for name in objectives.wishes]
+    usual = [*MAIN, *([WITH_OBJECTIVES, *steered] if steered else [])]
+    chosen = list(dict.fromkeys(metrics)) or [name for name in usual if name in first.values]
     for name in chosen:
         if name not in first.values:
             raise UsageError(f"metric {name!r} is not measured of runs; these are: {', '.join(first.values)}")
@@ -221,9 +239,33 @@ def compare(
             f"{own[name][1]:g} ({run.directory})" for run, own in chosen_temperatures.items() if name in own
         )
         notes.append(f"{name}: {best}")
+    for name in chosen:
+        if shares := _undefined(name, rows):
+            title = objectives.metrics[name].title
+            notes.append(f"Undefined, and left out of {title}: {shares}; means over seeds.")
+    if objectives.left_out:
+        notes.append(f"Not measured, for want of --own-code: {', '.join(objectives.left_out)}")
     of_one_run = {"run", "against", "transpose"}
     facts = {name: fact for name, fact in evaluations[runs[0]].facts.items() if name not in of_one_run}
-    return Comparison(configurations, chosen, rows, anchors, _corrected(tests), notes, facts)
+    return Comparison(configurations, chosen, objectives.metrics, rows, anchors, _corrected(tests), notes, facts)
+
+
+def _told(evaluations: Collection[Evaluation], objectives: Objectives) -> dict[str, Told]:
+    """Withheld objectives of which every run has kept the values; those of which only some have them are taken out."""
+    known: dict[str, Told] = {}
+    for name in objectives.withheld:
+        kept = [one.objectives.measured.get(name) for one in evaluations]
+        everywhere = all(OBJECTIVE + name in values for one in evaluations for values in one.rows.values())
+        if everywhere and isinstance(kept[0], Told):
+            known[name] = kept[0]
+            continue
+        for one in evaluations:
+            for kind in (OBJECTIVE, UNDEFINED):
+                for values in one.rows.values():
+                    values.pop(kind + name, None)
+                for scores in one.scores.values():
+                    scores.pop(kind + name, None)
+    return known
 
 
 def _opened(paths: Sequence[str | Path], own_code: bool) -> tuple[list[Run], list[str]]:
@@ -453,16 +495,24 @@ def _pairs(
     return pairs
 
 
-def _row(one: Configuration, stage: str, evaluations: dict[Run, Evaluation]) -> Row:
+def _row(one: Configuration, stage: str, evaluations: dict[Run, Evaluation], meanings: Mapping[str, Metric]) -> Row:
     found = [evaluations[run] for run in one.runs.values()]
     names = list(found[0].rows[stage])
     values = {name: np.array([one.rows[stage][name] for one in found]) for name in names}
     real = {name: np.array([one.rows[REAL][name] for one in found]) for name in names}
-    # Of a metric that is not in METRICS nothing is known, so that it is not taken for one.
-    equal = [name for name in names if name in METRICS and METRICS[name].target == EQUAL_TO_REAL]
+    # Of a metric without a meaning nothing is known, so that it is not taken for one.
+    equal = [name for name in names if name in meanings and meanings[name].target == EQUAL_TO_REAL]
     distances = {name: np.abs(values[name] - real[name]) for name in equal}
     pooled = {name: np.concatenate([one.scores[stage][name] for one in found]) for name in found[0].scores[stage]}
     return Row(one.name, stage, list(one.runs), values, distances, pooled)
+
+
+def _undefined(metric: str, rows: dict[str, Row]) -> str:
+    """Of which rows an objective is undefined for some samples, and for what share."""
+    if not metric.startswith(OBJECTIVE):
+        return ""
+    shares = {label: float(row.values[undefined(metric)].mean()) for label, row in rows.items()}
+    return ", ".join(f"{share:.1%} of {label}" for label, share in shares.items() if share)
 
 
 def _tests(row: str, baseline: str, metric: str, rows: dict[str, Row]) -> list[Contrast]:

@@ -7,6 +7,7 @@ import io
 import json
 import math
 from collections.abc import Iterable, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +16,7 @@ import numpy as np
 from seqgan_music import files
 from seqgan_music.comparison.statistics import CONFIDENCE
 from seqgan_music.evaluation import REAL, finite
-from seqgan_music.metrics import METRICS
+from seqgan_music.evaluation.objectives import STEERED
 
 if TYPE_CHECKING:
     from seqgan_music.comparison import Comparison, Configuration, Contrast, Row
@@ -42,7 +43,7 @@ EXPLANATION = (
 def markdown(comparison: Comparison, head: Sequence[str] = ("# Comparison",)) -> str:
     """Means, tests and every point, as tables that read as plain text too; `head` are the blocks that come first."""
     names = comparison.metrics
-    columns = ["", "seeds", *(_head(name) for name in names)]
+    columns = ["", "seeds", *(_head(comparison, name) for name in names)]
     lines = [
         [label, str(len(row.seeds)), *(_mean_and_spread(row.values[name]) for name in names)]
         for label, row in comparison.rows.items()
@@ -52,6 +53,9 @@ def markdown(comparison: Comparison, head: Sequence[str] = ("# Comparison",)) ->
         for label, values in comparison.anchors.items()
     ]
     blocks = [*head, table(columns, lines), EXPLANATION.format(sizes=_family_sizes(comparison))]
+    if steered := [one for one in map(comparison.meanings.get, names) if one and one.target.startswith(STEERED)]:
+        wanted = "; ".join(f"{one.title} {one.target}" for one in steered)
+        blocks.append(f"† These objectives some of the runs were rewarded for, so that real is no target: {wanted}.")
     blocks += [f"Note: {note}" for note in comparison.notes]
     for row, baseline in dict.fromkeys((test.row, test.baseline) for test in comparison.tests):
         blocks += [f"## {row} against {baseline}", _contrasts(comparison, row, baseline)]
@@ -85,6 +89,7 @@ def to_dict(comparison: Comparison) -> dict[str, Any]:
     return {
         "configurations": configurations,
         "tested": comparison.metrics,
+        "metrics": {name: asdict(metric) for name, metric in comparison.meanings.items()},
         "rows": rows,
         "anchors": {name: finite(values) for name, values in comparison.anchors.items()},
         "tests": tests,
@@ -147,7 +152,7 @@ def draw(comparison: Comparison, path: str | Path) -> None:
         if math.isfinite(real):
             axes.axhline(real, color="black", linestyle="--", linewidth=1)
             axes.annotate("real", (1, real), xycoords=("axes fraction", "data"), fontsize=7, ha="right", va="bottom")
-        axes.set_title(_head(name), fontsize=9, parse_math=False)
+        axes.set_title(_head(comparison, name), fontsize=9, parse_math=False)
         axes.set_xticks(range(len(rows)), [label for label, _ in rows], rotation=90 if longest > 12 else 0, fontsize=7)
         for text in axes.get_xticklabels():
             text.set_parse_math(False)
@@ -175,9 +180,10 @@ def write(comparison: Comparison, directory: str | Path) -> list[Path]:
     return places
 
 
-def _head(name: str) -> str:
-    metric = METRICS[name]
-    return f"{metric.title} ↓" if metric.target == "lower" else metric.title
+def _head(comparison: Comparison, name: str) -> str:
+    metric = comparison.meanings[name]
+    mark = " ↓" if metric.target == "lower" else " †" if metric.target.startswith(STEERED) else ""
+    return metric.title + mark
 
 
 def _family_sizes(comparison: Comparison) -> str:
@@ -200,10 +206,8 @@ def _contrasts(comparison: Comparison, row: str, baseline: str) -> str:
         tests = {(one.kind, one.of): one for one in mine if one.metric == name}
         distances = [_mean(one.distances[name]) if name in one.distances else math.nan for one in (b, a)]
         change = _mean(a.values[name]) - _mean(b.values[name])
-        cells = [_figure(change, sign="+"), *map(_figure, distances)]
-        lines.append(
-            [METRICS[name].title, *cells, _direction(*distances), *(_p(tests.get(family)) for family in kinds)]
-        )
+        cells = [comparison.meanings[name].title, _figure(change, sign="+"), *map(_figure, distances)]
+        lines.append([*cells, _direction(*distances), *(_p(tests.get(family)) for family in kinds)])
     return table(head, lines)
 
 
@@ -219,7 +223,7 @@ def _points(comparison: Comparison) -> str:
         for label, row in comparison.rows.items()
         for i, seed in enumerate(row.seeds)
     ]
-    return table(["", "seed", *(_head(name) for name in comparison.metrics)], lines)
+    return table(["", "seed", *(_head(comparison, name) for name in comparison.metrics)], lines)
 
 
 def _runs(one: Configuration) -> str:

@@ -4,6 +4,8 @@ A discriminator is a `torch.nn.Module` with these members; one line here makes i
 
 ``Discriminator(vocab_size, length, *, options)``
     Its keyword-only options are the settings of ``[discriminator]``.
+``vocab_size``
+    V, as given.
 ``reset_parameters(rng)``
     Draw the initial weights from an explicit `torch.Generator`.
 ``embed(ids (B, T) or rows (B, T, V)) -> (B, T, E)``
@@ -14,7 +16,7 @@ A discriminator is a `torch.nn.Module` with these members; one line here makes i
 ``forward(ids (B, T)) -> (B,)``
     May take a shorter way to the same scores in eval mode without gradients.
 ``penalty() -> scalar``
-    What regularises the weights, added to the loss.
+    What regularises the weights, added to the loss; a Wasserstein critic's loss has its own in its place.
 """
 
 from __future__ import annotations
@@ -32,6 +34,8 @@ DISCRIMINATORS = {
 
 class Discriminator(Protocol):
     """What the rest of the program may ask of a discriminator; see the module's description."""
+
+    vocab_size: int
 
     def __call__(self, ids: Tensor) -> Tensor:
         """Scores (B,) of ids (B, T)."""

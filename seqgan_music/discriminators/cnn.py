@@ -53,7 +53,7 @@ class CNNDiscriminator(nn.Module):
     dropout : float
         Probability of dropping a feature before the output layer, in train mode only. The paper keeps 0.75.
     l2 : float
-        Weight of half the squared norm of the output layer in `penalty`.
+        Weight of half the squared norm of the output layer in `penalty`, which a Wasserstein critic goes without.
     self_similarity : int
         Distances 1, 2, 3, ... in tokens at which a sequence is compared with itself, those below T; 0 is the paper's
         network.

@@ -11,6 +11,8 @@ depends on the size of a set (the figures of diversity, the largest copy, the re
 many samples of every set, evenly spaced; distributions and the Fréchet distance over equally many samples and
 references. Self-BLEU is taken within groups of as many samples as there are validation tunes: windows of one tune are
 more alike than independent samples can be, and stand in different groups.
+
+Musical objectives are measured of every set too, whether or not a run was steered towards them; see `objectives`.
 """
 
 from __future__ import annotations
@@ -18,7 +20,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,7 +30,8 @@ from torch import Tensor
 
 from seqgan_music import corpus, dataset, sampling, transposition
 from seqgan_music.errors import UsageError
-from seqgan_music.metrics import METRICS, musicality
+from seqgan_music.evaluation.objectives import Objectives, undefined
+from seqgan_music.metrics import Metric, musicality
 from seqgan_music.metrics.bleu import EPSILON, References, self_bleu
 from seqgan_music.metrics.diversity import distinct_n, edit_distance_diversity, unique_share
 from seqgan_music.metrics.events import REST_EVENT, event_notes, events_to_steps, note_events, struck_steps
@@ -39,12 +42,12 @@ from seqgan_music.metrics.mse import fill_rests, nearest_mse, pairs_mse
 from seqgan_music.metrics.novelty import copied_share, longest_copy, longest_matches
 from seqgan_music.metrics.sequences import Sequences
 from seqgan_music.metrics.yang_lerch import FEATURES, compare, features, vectors
+from seqgan_music.notes import OUTSIDE, Melodies
 from seqgan_music.versions import versions
 
 if TYPE_CHECKING:
     from seqgan_music.dataset import Dataset, Windows
     from seqgan_music.generators import Generator
-    from seqgan_music.notes import Melodies
     from seqgan_music.run import Run
     from seqgan_music.tokenizers import Tokenizer
 
@@ -80,7 +83,7 @@ class Evaluation:
     Parameters
     ----------
     rows : dict of str to dict of str to float
-        Set of samples → metric (a name of `seqgan_music.metrics.METRICS`) → value; NaN where it is not defined.
+        Set of samples → metric (a name of `metrics`) → value; NaN where it is not defined.
     facts : dict
         Sizes, smoothing, versions: what the numbers depend on.
     scores : dict of str to dict of str to ndarray
@@ -90,6 +93,8 @@ class Evaluation:
         What was measured.
     references : MelodySet, optional
         What it was measured against.
+    objectives : Objectives
+        Those that were measured.
     """
 
     rows: dict[str, dict[str, float]]
@@ -97,12 +102,18 @@ class Evaluation:
     scores: dict[str, dict[str, np.ndarray]] = field(default_factory=dict)
     sets: dict[str, MelodySet] = field(default_factory=dict)
     references: MelodySet | None = None
+    objectives: Objectives = field(default_factory=Objectives.built_in)
+
+    @property
+    def metrics(self) -> dict[str, Metric]:
+        """What its columns mean."""
+        return self.objectives.metrics
 
     def to_dict(self) -> dict[str, Any]:
-        """Rows, facts and what the metrics mean, for JSON: NaN becomes None."""
+        """Rows, facts, what the metrics mean and which objectives are looked at first, for JSON: NaN becomes None."""
         rows = {row: finite(values) for row, values in self.rows.items()}
-        meanings = {name: {"meaning": METRICS[name].meaning, "target": METRICS[name].target} for name in METRICS}
-        return {"rows": rows, "facts": self.facts, "metrics": meanings}
+        meanings = {name: asdict(metric) for name, metric in self.metrics.items()}
+        return {"rows": rows, "facts": self.facts, "metrics": meanings, "objectives": self.objectives.columns}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -113,11 +124,8 @@ class MelodySet:
     ----------
     events : Sequences
         Note events, M rows.
-    steps : ndarray (M, S), int
-        What sounds in each grid step.
-    bar : ndarray (M,)
-        Grid steps in a bar of each.
-    steps_per_quarter : float
+    melodies : Melodies
+        The same as objectives read them, in main memory.
     polyphony : ndarray (M,)
         How many notes sound at once; NaN where none does.
     ids, start : ndarray (M, T) and (M,), int64, optional
@@ -125,9 +133,7 @@ class MelodySet:
     """
 
     events: Sequences
-    steps: np.ndarray
-    bar: np.ndarray
-    steps_per_quarter: float
+    melodies: Melodies
     polyphony: np.ndarray
     ids: np.ndarray | None = None
     start: np.ndarray | None = None
@@ -141,20 +147,51 @@ class MelodySet:
     @classmethod
     def of(cls, melodies: Melodies) -> MelodySet:
         """From a batch of melodies."""
+        melodies = melodies.to("cpu")
         names = ("pitch", "onset", "duration", "mask", "length")
-        fields = {name: getattr(melodies, name).cpu().numpy() for name in names}
+        fields = {name: getattr(melodies, name).numpy() for name in names}
         events = note_events(**fields, steps_per_quarter=melodies.steps_per_quarter)
-        numerator, denominator = melodies.metre.cpu().numpy().astype(np.float64).T
-        bar = melodies.steps_per_quarter * 4 * numerator / denominator
         voices = musicality.polyphony(fields["onset"], fields["duration"], fields["mask"])
-        return cls(events, melodies.steps.cpu().numpy(), bar, melodies.steps_per_quarter, voices)
+        return cls(events, melodies, voices)
 
     @classmethod
-    def of_events(cls, events: Sequences, steps: int, bar: np.ndarray, steps_per_quarter: float) -> MelodySet:
-        """From note events of M melodies on a grid of S steps, with bars (M,)."""
-        _, onset, duration, mask = event_notes(events)
-        voices = musicality.polyphony(onset, duration, mask)
-        return cls(events, events_to_steps(events, steps), bar, steps_per_quarter, voices)
+    def of_events(cls, events: Sequences, steps: int, metre: np.ndarray, steps_per_quarter: float) -> MelodySet:
+        """From note events of M melodies on a grid of S steps, with metres (M, 2)."""
+        pitch, onset, duration, mask = event_notes(events)
+        grid = events_to_steps(events, steps)
+        melodies = Melodies(
+            pitch=torch.from_numpy(pitch),
+            onset=torch.from_numpy(onset) / steps_per_quarter,
+            duration=torch.from_numpy(duration) / steps_per_quarter,
+            mask=torch.from_numpy(mask),
+            length=torch.from_numpy((grid != OUTSIDE).sum(1)) / steps_per_quarter,
+            metre=torch.from_numpy(np.asarray(metre, dtype=np.int64)),
+            steps=torch.from_numpy(grid),
+            steps_per_quarter=steps_per_quarter,
+        )
+        return cls(events, melodies, musicality.polyphony(onset, duration, mask))
+
+    @property
+    def steps(self) -> np.ndarray:
+        """What sounds in each grid step, (M, S)."""
+        return self.melodies.steps.numpy()
+
+    @property
+    def steps_per_quarter(self) -> float:
+        """Grid steps in a quarter note."""
+        return self.melodies.steps_per_quarter
+
+    @property
+    def metre(self) -> np.ndarray:
+        """Numerator and denominator of each, (M, 2)."""
+        return self.melodies.metre.numpy()
+
+    @property
+    def bar(self) -> np.ndarray:
+        """Grid steps in a bar of each, (M,)."""
+        numerator, denominator = self.metre.astype(np.float64).T
+        steps: np.ndarray = self.steps_per_quarter * 4 * numerator / denominator
+        return steps
 
     def __len__(self) -> int:
         return len(self.events)
@@ -174,6 +211,7 @@ def evaluate(
     training: Sequences | None = None,
     equal_sizes: int | None = None,
     independent: int | None = None,
+    objectives: Objectives | None = None,
 ) -> Evaluation:
     """Measure sets of melodies against references.
 
@@ -189,11 +227,14 @@ def evaluate(
     independent : int, optional
         Samples in each of the groups, one after another, within which Self-BLEU is taken; as `equal_sizes`, if left
         out.
+    objectives : Objectives, optional
+        Those that are built in, if left out.
 
     Returns
     -------
     Evaluation
-        Every metric of `seqgan_music.metrics.METRICS` but `nll`, which networks alone have; facts on sizes.
+        Every metric of `seqgan_music.metrics.METRICS` but `nll`, which networks alone have, and of the objectives;
+        facts on sizes.
     """
     known = References(references.events, max(BLEU_ORDERS))
     equal = equal_sizes or min(len(one) for one in sets.values())
@@ -202,7 +243,8 @@ def evaluate(
     curves = fill_rests(references.steps)
     longest = max([references.steps.shape[1], *(one.steps.shape[1] for one in sets.values())])
     copies = _copies(sets, training)
-    result = Evaluation({}, sets=dict(sets), references=references)
+    measured = objectives or Objectives.built_in()
+    result = Evaluation({}, sets=dict(sets), references=references, objectives=measured)
     pairs = 0
     for name, one in sets.items():
         few = one.events[_spread(len(one), equal)]
@@ -212,6 +254,10 @@ def evaluate(
             name, {}
         )
         result.rows[name] = values = {metric: _mean(of_each) for metric, of_each in scores.items()}
+        of_objectives = measured.measure(one.melodies)
+        scores |= of_objectives
+        for metric, of_each in of_objectives.items():
+            values |= {metric: _mean(of_each), undefined(metric): float(np.isnan(of_each).mean())}
         values["unique"] = unique_share(few)
         values["distinct_2"] = distinct_n(few, 2)
         values["edit_distance"] = distances.mean
@@ -300,7 +346,8 @@ class Closeness:
     Real music is one window of every training tune, so that its windows are as independent of one another as samples
     are; the samples have the same start tokens, so the same metres. For both are taken BLEU-4 against the validation
     windows, Self-BLEU-4, the mean overlap area with the validation windows, and the share of bars that come back; real
-    music's own values are the target. The test part is not looked at.
+    music's own values are the target. The test part is not looked at. How far two of the samples lie apart,
+    `EDIT_DISTANCE`, is measured beside them and has no part in the distance.
 
     Parameters
     ----------
@@ -315,12 +362,14 @@ class Closeness:
     start : Tensor (M,), int64
         Start tokens that samples are to have.
     target : dict of str to float
-        Real music's figures.
+        Real music's figures, `EDIT_DISTANCE` among them.
     """
 
     ORDER = 4
     MOST = 500
+    PAIRS = 2000
     FIGURES = ("bleu_4_validation", "self_bleu_4_validation", "overlap_area_validation", "bars_back_validation")
+    EDIT_DISTANCE = "edit_distance"
 
     def __init__(self, data: Dataset, tokenizer: Tokenizer, seed: int) -> None:
         self.tokenizer = tokenizer
@@ -333,7 +382,7 @@ class Closeness:
         held_out = self._read(ids_held_out[: 2 * self.MOST], start_held_out[: 2 * self.MOST])
         self.references = References(held_out.events, self.ORDER)
         self.features = _few(features(held_out.events, held_out.steps_per_quarter), self.MOST)
-        self.target = self._figures(ids, self.start)
+        self.target = self._figures(self._read(ids, self.start))
 
     @property
     def size(self) -> int:
@@ -341,9 +390,9 @@ class Closeness:
         return len(self.start)
 
     def measure(self, ids: Tensor, start: Tensor) -> dict[str, float]:
-        """Figures of samples (`size`, T) with the start tokens `start`, and the sum of their distances from real
-        music's."""
-        found = self._figures(ids, start)
+        """Figures of samples (`size`, T) with the start tokens `start`, and the sum of the distances of `FIGURES` from
+        real music's."""
+        found = self._figures(self._read(ids, start))
         return {**found, "distance_validation": sum(abs(found[name] - self.target[name]) for name in self.FIGURES)}
 
     def of_generator(self, generator: Generator, data: Dataset, seed: int) -> dict[str, float]:
@@ -354,14 +403,14 @@ class Closeness:
         ids = sampling.sample(generator, start, data.length, rng, end_id=data.end_id, pad_id=data.pad_id)
         return self.measure(ids, start)
 
-    def _figures(self, ids: Tensor, start: Tensor) -> dict[str, float]:
-        one = self._read(ids, start)
+    def _figures(self, one: MelodySet) -> dict[str, float]:
         bleu, own = self.references.bleu(one.events), self_bleu(one.events, self.ORDER)
         made = features(one.events, one.steps_per_quarter)
         areas = [compare(made[name], self.features[name]).overlap_area for name in FEATURES]
         back = musicality.bars_back(*_on_grid(one), one.bar)
         found = (bleu[:, self.ORDER - 1], own[:, self.ORDER - 1], np.array(areas), back)
-        return dict(zip(self.FIGURES, map(_mean, found), strict=True))
+        apart = edit_distance_diversity(one.events, self.PAIRS).mean
+        return {**dict(zip(self.FIGURES, map(_mean, found), strict=True)), self.EDIT_DISTANCE: apart}
 
     def _read(self, ids: Tensor, start: Tensor) -> MelodySet:
         return MelodySet.of(self.tokenizer.melodies(ids, start))
@@ -375,6 +424,7 @@ def evaluate_run(
     device: str = "auto",
     against: str | Path | None = None,
     read: Callable[..., corpus.Corpus] = corpus.read_corpus,
+    objectives: Objectives | None = None,
 ) -> Evaluation:
     """Measure every stage of a run beside its anchors.
 
@@ -392,17 +442,21 @@ def evaluate_run(
         were.
     read : callable
         `seqgan_music.corpus.read_corpus`, with options of one's own.
+    objectives : Objectives, optional
+        `Objectives.of` the run, if left out.
     """
     from seqgan_music.algorithms.pretraining import negative_log_likelihood
 
     check_run(run, samples, seed)
+    objectives = objectives or Objectives.of(run)
     data, tokenizer = run.dataset, run.tokenizer
     held_out = data.test
     if against is not None:
         transpose, moved = run.settings["data"]["transpose"], "init" in run.facts
         held_out = _cut(read(against), tokenizer, data.length, transpose, by_octaves=moved)
     sets = {stage: draw(run, samples, stage=stage, seed=seed, device=device) for stage in run.stages}
-    result = beside_anchors(sets, data, held_out, tokenizer, samples=samples, seed=seed)
+    how: dict[str, Any] = {"samples": samples, "seed": seed, "objectives": objectives}
+    result = beside_anchors(sets, data, held_out, tokenizer, **how)
     for stage in sets:
         generator = run.generator(stage, device)
         where = next(generator.parameters()).device
@@ -411,6 +465,8 @@ def evaluate_run(
         )
     result.facts.update(run=str(run.directory), against=str(against) if against else "the run's test tunes")
     result.facts["transpose"] = run.settings["data"]["transpose"]
+    if objectives.left_out:
+        result.facts["not measured, for want of --own-code"] = list(objectives.left_out)
     return result
 
 
@@ -506,7 +562,14 @@ def _row_of(folder: str | Path) -> str:
 
 
 def beside_anchors(
-    sets: Mapping[str, MelodySet], data: Dataset, held_out: Windows, tokenizer: Tokenizer, *, samples: int, seed: int
+    sets: Mapping[str, MelodySet],
+    data: Dataset,
+    held_out: Windows,
+    tokenizer: Tokenizer,
+    *,
+    samples: int,
+    seed: int,
+    objectives: Objectives | None = None,
 ) -> Evaluation:
     """Measure sets of melodies, and real music, Markov chains and noise beside them, against held-out windows.
 
@@ -522,6 +585,8 @@ def beside_anchors(
         Of every made-up anchor.
     seed : int
         Of their draws.
+    objectives : Objectives, optional
+        As `evaluate` takes them.
     """
     references = MelodySet.of_tokens(tokenizer, *_without_repeats(held_out))
     anchors = {REAL: MelodySet.of_tokens(tokenizer, *_tunes_by_turns(data.validation))}
@@ -538,13 +603,20 @@ def beside_anchors(
     uniform = MelodySet.of_tokens(tokenizer, tokens, starts)
     for name, events in chains.items():
         anchors[name] = MelodySet.of_events(
-            events, references.steps.shape[1], uniform.bar, references.steps_per_quarter
+            events, references.steps.shape[1], uniform.metre, references.steps_per_quarter
         )
     anchors["uniform"] = uniform
     everything = {**sets, **anchors}
     equal = min(len(one) for one in everything.values())
     independent = min(equal, max(LEAST_INDEPENDENT, len(data.validation.piece.unique())))
-    result = evaluate(everything, references, training=training, equal_sizes=equal, independent=independent)
+    result = evaluate(
+        everything,
+        references,
+        training=training,
+        equal_sizes=equal,
+        independent=independent,
+        objectives=objectives,
+    )
     result.rows["uniform"]["nll"] = math.log(len(drawable) + 1)  # END, which ends held-out tunes, is one more choice
     for values in result.rows.values():
         values.setdefault("nll", math.nan)

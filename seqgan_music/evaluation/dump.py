@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,10 +12,10 @@ import numpy as np
 
 from seqgan_music.dataset import PARTS
 from seqgan_music.files import make_folder, write_whole
-from seqgan_music.metrics import METRICS
 
 if TYPE_CHECKING:
     from seqgan_music.evaluation import Evaluation
+    from seqgan_music.metrics import Metric
     from seqgan_music.run import Run
 
 REFERENCES, WINDOWS, README = "references", "windows", "README.json"
@@ -87,7 +88,7 @@ def dump(evaluation: Evaluation, run: Run, directory: str | Path) -> list[Path]:
     about = {
         "what": "Samples, anchors and references of an evaluation by seqgan-music, one file for each row of its table; "
         "windows.npz holds the windows of the run's corpus. Read them with numpy.load.",
-        "files": {f"{name}.npz": _described(name, held) for name, held in contents.items()},
+        "files": {f"{name}.npz": _described(name, held, evaluation.metrics) for name, held in contents.items()},
         "tokenizer": run.tokenizer.to_dict(),
         "steps_per_quarter": evaluation.references.steps_per_quarter,
         "pad_id": run.dataset.pad_id,
@@ -101,15 +102,15 @@ def dump(evaluation: Evaluation, run: Run, directory: str | Path) -> list[Path]:
     return written
 
 
-def _described(name: str, arrays: dict[str, np.ndarray]) -> dict[str, Any]:
+def _described(name: str, arrays: dict[str, np.ndarray], metrics: Mapping[str, Metric]) -> dict[str, Any]:
     """Shape, kind and meaning of every array of a file."""
     return {
-        key: {"shape": list(array.shape), "dtype": str(array.dtype), "meaning": _meaning(name, key)}
+        key: {"shape": list(array.shape), "dtype": str(array.dtype), "meaning": _meaning(name, key, metrics)}
         for key, array in arrays.items()
     }
 
 
-def _meaning(name: str, key: str) -> str:
+def _meaning(name: str, key: str, metrics: Mapping[str, Metric]) -> str:
     if name == WINDOWS:
         part, _, what = key.partition("_")
         of = f"{part} part: windows {'from every bar line' if part == 'train' else 'without overlap'}; "
@@ -121,7 +122,7 @@ def _meaning(name: str, key: str) -> str:
                 "piece": "(M,) number of the tune each was cut from, see `tunes`",
             }[what]
         )
-    return ARRAYS[key] if key in ARRAYS else f"{SCORE}{METRICS[key].meaning}"
+    return ARRAYS[key] if key in ARRAYS else f"{SCORE}{metrics[key].meaning}"
 
 
 def _tunes(run: Run) -> dict[str, str]:

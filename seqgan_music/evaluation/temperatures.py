@@ -16,7 +16,7 @@ import io
 import itertools
 import math
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -26,7 +26,7 @@ from torch import Tensor
 
 from seqgan_music.errors import UsageError
 from seqgan_music.evaluation import REAL, Closeness, beside_anchors, check_run, draw, finite
-from seqgan_music.metrics import METRICS
+from seqgan_music.evaluation.objectives import Objectives
 from seqgan_music.sampling import check_narrowing
 
 if TYPE_CHECKING:
@@ -58,12 +58,15 @@ class Curves:
     resampled : dict of str to ndarray
         Stage → its `distance` over `RESAMPLINGS` sets of as many samples and real windows drawn with replacement, the
         same ones for every stage.
+    objectives : Objectives
+        Those that were measured.
     """
 
     points: dict[str, dict[float, dict[str, float]]]
     anchors: dict[str, dict[str, float]]
     facts: dict[str, Any] = field(default_factory=dict)
     resampled: dict[str, np.ndarray] = field(default_factory=dict)
+    objectives: Objectives = field(default_factory=Objectives.built_in)
 
     @property
     def best(self) -> dict[str, float]:
@@ -111,7 +114,7 @@ class Curves:
 
     def to_dict(self) -> dict[str, Any]:
         """Values for JSON: NaN becomes None."""
-        named = {name: {"meaning": METRICS[name].meaning, "target": METRICS[name].target} for name in METRICS}
+        named = {name: asdict(metric) for name, metric in self.objectives.metrics.items()}
         return {
             "rows": [
                 {"stage": stage, "temperature": temperature, **finite(values)}
@@ -191,6 +194,7 @@ def measure(
         check_narrowing(temperature, 0, 1.0)
     wanted = _stages(run, stages)
     data, tokenizer = run.dataset, run.tokenizer
+    objectives = Objectives.of(run)
     closeness = Closeness(data, tokenizer, run.settings["run"]["seed"])
     places = [(stage, temperature) for stage in wanted for temperature in grid]
     sets, beside = {}, {}
@@ -208,7 +212,8 @@ def measure(
         }
         if progress is not None:
             progress(done, len(places))
-    result = beside_anchors(sets, data, data.test, tokenizer, samples=samples, seed=seed)
+    how: dict[str, Any] = {"samples": samples, "seed": seed, "objectives": objectives}
+    result = beside_anchors(sets, data, data.test, tokenizer, **how)
     points: dict[str, dict[float, dict[str, float]]] = {stage: {} for stage in wanted}
     for (stage, temperature), name in zip(places, sets, strict=True):
         points[stage][temperature] = result.rows[name] | beside[stage, temperature]
@@ -238,7 +243,7 @@ def measure(
         ]
         lines = np.stack(of_each, 1)  # (R, temperatures, 2)
         resampled[stage] = np.array([distance_to_curve(line, at) for line, at in zip(lines, real, strict=True)])
-    return Curves(points, anchors, facts, resampled)
+    return Curves(points, anchors, facts, resampled, objectives)
 
 
 def distance_to_curve(points: ArrayLike, target: ArrayLike) -> float:

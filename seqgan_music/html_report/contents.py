@@ -12,10 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 from seqgan_music.errors import Failure
 from seqgan_music.evaluation import ANCHORS, COLUMNS, REAL
+from seqgan_music.evaluation.objectives import UNDEFINED, undefined
 from seqgan_music.evaluation.temperatures import PLANE
 from seqgan_music.html_report import curves
 from seqgan_music.metrics import METRICS, Metric
 from seqgan_music.report import figure_text
+from seqgan_music.run_settings import TABLES
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -52,7 +54,7 @@ class Table:
     heads : list of str
         Stages, then anchors.
     rows, others : list of Row
-        Those that `train` prints too, and all others.
+        Those that `train` prints too and the objectives that are looked at first, and all others.
     facts : list of (str, str)
         What the numbers depend on.
     """
@@ -102,15 +104,19 @@ def measurements(run: Run) -> Table | None:
         rows = []
         for name in names:
             told = found["metrics"].get(name, {})
-            unknown = Metric(name, told.get("meaning", ""), told.get("target", ""))
+            unknown = Metric(told.get("title", name), told.get("meaning", ""), told.get("target", ""))
             metric = METRICS.get(name, unknown)
             values = {head: _number(sets[head].get(name)) for head in heads}
+            if name.startswith(UNDEFINED) and not any(values.values()):
+                continue
             best = nearest(values, metric.target)
             rows.append(Row(name, metric, [(figure_text(values[head]), head == best) for head in heads]))
         facts = [(name, _words(value)) for name, value in found["facts"].items() if name not in {"versions", "run"}]
+        objectives = found.get("objectives", [])
+        first = [*COLUMNS, *(name for one in objectives for name in (one, undefined(one)))]
     except (LookupError, TypeError, ValueError, AttributeError) as error:
         raise _damaged(file, _again(run, MEASURE)) from error
-    shown = [row for row in rows if row.name in COLUMNS]
+    shown = sorted((row for row in rows if row.name in first), key=lambda row: first.index(row.name))
     return Table(heads, shown, [row for row in rows if row not in shown], facts)
 
 
@@ -191,11 +197,31 @@ def summary(run: Run, lines: Sequence[Mapping[str, Any]]) -> list[tuple[str, str
 
 def reward(run: Run) -> str:
     """Of what the reward is made, in words."""
-    weights = run.settings["objectives"]
+    settings = run.settings
+    weights, how, loss = settings["objectives"], settings["reward"], settings["loss"]["name"]
+    if settings["algorithm"]["name"] == "mle":
+        return "none: by likelihood alone"
+    critic = "the discriminator" if loss == "bce" else f"the discriminator (loss {loss})"
+    paid = ", ".join(f"{text} {weight:g}" for text, weight in weights.items())
     if not weights:
-        return "the discriminator alone"
-    share = run.settings["reward"]["lambda"]
-    return f"λ = {share:g} of the discriminator; " + ", ".join(f"{name} {weight:g}" for name, weight in weights.items())
+        said = [f"{critic} alone"]
+    elif points := how["lambda_schedule"]:
+        course = ", ".join(f"{share:g} in round {at + 1}" for at, share in points)
+        said = [f"λ of {critic}: {course}{', in a straight line between' if len(points) > 1 else ''}", paid]
+    elif how["lambda"] == 1:
+        said = [f"{critic} alone", f"measured beside it: {', '.join(weights)}"]
+    elif how["lambda"] == 0:
+        said = ["objectives alone (naive reinforcement learning)", paid]
+    else:
+        said = [f"λ = {how['lambda']:g} of {critic}", paid]
+    if programme := how["programme"]:
+        stages = [f"{', '.join(names)} for {rounds} rounds" for rounds, names in programme[:-1]]
+        said.append("in turn: " + ", then ".join([*stages, f"{', '.join(programme[-1][1])} from then on"]))
+    if how["rescale"] == "batch":
+        said.append("objectives stretched to [0, 1] within each batch")
+    if how["uniqueness"]:
+        said.append("times the share of different melodies in the batch, divided by a melody's copies there")
+    return "; ".join(said)
 
 
 def corpus_name(run: Run) -> str:
@@ -209,6 +235,14 @@ def command(run: Run) -> str:
     if "init" in run.facts:
         words += ["--init", f"./{run.facts['init']['run']}"]
     return f"OMP_NUM_THREADS={run.facts['threads']} {shlex.join(words)} --run again"
+
+
+def own_code(run: Run) -> list[str]:
+    """Files and modules outside the package that the settings name, as they are written there."""
+    named = [(run.settings[section]["name"], table) for section, table in TABLES.items()]
+    own = [name for name, table in named if name not in table]
+    own += [text for text in run.settings["objectives"] if ":" in text]
+    return list(dict.fromkeys(name.rpartition(":")[0] for name in own))
 
 
 def _json(file: Path, remedy: str) -> Any:

@@ -7,7 +7,7 @@ import re
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import Any
 
@@ -15,12 +15,14 @@ import numpy as np
 from markupsafe import Markup
 
 from seqgan_music.evaluation import Closeness
+from seqgan_music.evaluation.objectives import OBJECTIVE, UNDEFINED
 
 Line = Mapping[str, Any]
 INK, FAINT, LINES = "#010101", "#020202", 6
 """Colours that stand for those of the style sheet; `_hue` has the others."""
 SVG = "http://www.w3.org/2000/svg"
 PHASES = {"mle": "likelihood", "discriminator": "discriminator", "adversarial": "adversarial"}
+CLOSEST = ("distance_validation",)
 BLANK = ("phase", "step", "of", "seconds")
 
 
@@ -70,7 +72,7 @@ PANELS = (
         band="reward_std",
     ),
     Panel("Policy-gradient loss", ("g_loss",), ("adversarial",), note="Not comparable between rounds."),
-    Panel("Discriminator's loss", ("d_loss",), level=0.6931, note="ln 2, the line, is what guessing costs."),
+    Panel("Discriminator's loss", ("d_loss",)),
     Panel(
         "Discriminator's accuracy",
         ("d_accuracy",),
@@ -81,15 +83,19 @@ PANELS = (
     Panel("Distance from the likelihood's policy (KL), nats per sequence", ("kl",)),
     Panel("Share of different samples", ("unique",), level=1.0),
     Panel(
+        "Edit distance between samples",
+        (Closeness.EDIT_DISTANCE,),
+        note="Share of its notes that one must change to be another; falling, it says that variety is lost.",
+    ),
+    Panel(
         "Samples beside real music, validation tunes",
         Closeness.FIGURES,
         note="The target is real music's value.",
     ),
     Panel(
         "Distance from real music, validation tunes",
-        ("distance_validation",),
-        note="Summed over the figures that count; the round with the smallest, in the circle, is kept as best.",
-        best=True,
+        CLOSEST,
+        note="Summed over the figures that count.",
     ),
 )
 
@@ -103,22 +109,79 @@ class Figure:
     svg: Markup
 
 
-def learning(lines: Sequence[Line]) -> list[Figure]:
-    """Learning curves of a log, the phases marked; figures that no panel knows have panels of their own."""
-    parts = tuple(
-        sorted({name for line in lines for name in line if name.startswith("reward_")} - {"reward_mean", "reward_std"})
-    )
+def learning(
+    lines: Sequence[Line],
+    guessing: float | None = None,
+    objectives: Mapping[str, Mapping[str, Any]] | None = None,
+    *,
+    best: bool = True,
+    rollouts: bool = True,
+    real: Mapping[str, float] | None = None,
+) -> list[Figure]:
+    """Learning curves of a log, the phases marked; figures that no panel knows have panels of their own.
+
+    Parameters
+    ----------
+    lines : sequence of Line
+    guessing : float, optional
+        The loss of a discriminator that knows nothing, see `seqgan_music.losses.DiscriminatorLoss`.
+    objectives : mapping of str to mapping, optional
+        What ``run.json`` says of each objective.
+    best : bool
+        Whether the run keeps the round that is closest to real music.
+    rollouts : bool
+        Whether the run rewards by them.
+    real : mapping of str to float, optional
+        What ``run.json`` says of real music, see `seqgan_music.evaluation.Closeness`.
+    """
     panels = list(PANELS)
-    if parts:
-        panels.insert(4, Panel("Parts of the reward", parts, note="Mean over the roll-outs of the last step."))
+    if guessing is not None:
+        note = f"{guessing:.3g}, the line, is what guessing costs."
+        panels = [replace(panel, level=guessing, note=note) if "d_loss" in panel.names else panel for panel in panels]
+    if best:
+        note = "Summed over the figures that count; the round with the smallest, in the circle, is kept as best."
+        panels = [replace(panel, best=True, note=note) if panel.names == CLOSEST else panel for panel in panels]
+    if (apart := (real or {}).get(Closeness.EDIT_DISTANCE)) is not None:
+        panels = [
+            replace(panel, level=apart, note=f"{panel.note} Real music, the line: {apart:.3f}.")
+            if panel.names == (Closeness.EDIT_DISTANCE,)
+            else panel
+            for panel in panels
+        ]
+    panels[4:4] = _of_the_reward(lines, objectives or {}, rollouts)
     known = {name for panel in panels for name in (*panel.names, panel.band)} | set(BLANK)
-    others = dict.fromkeys(name for line in lines for name in line if name not in known)
+    others = dict.fromkeys(
+        name for line in lines for name in line if name not in known and not name.startswith(UNDEFINED)
+    )
     panels += [Panel(name, (name,)) for name in others]
     figures = []
     for number, panel in enumerate(panels):
         if any(_value(line, name, panel) is not None for line in lines for name in panel.names):
             figures.append(Figure(panel.title, panel.note, _learning_curve(lines, panel, f"curve{number}")))
     return figures
+
+
+def _of_the_reward(lines: Sequence[Line], objectives: Mapping[str, Mapping[str, Any]], rollouts: bool) -> list[Panel]:
+    """Panels of the reward's parts, of every objective beside real music's value, and of where they are undefined."""
+    names = sorted({name for line in lines for name, value in line.items() if value is not None})
+    parts = [name for name in names if name.startswith("reward_") and name not in ("reward_mean", "reward_std")]
+    note = f"Mean over the {'roll-outs' if rollouts else 'finished sequences'} of the last policy step."
+    panels = [Panel("Parts of the reward", tuple(parts), note=note)]
+    titles = [told.get("title") for told in objectives.values()]
+    for name in names:
+        if name.startswith(OBJECTIVE):
+            text = name.removeprefix(OBJECTIVE)
+            told = objectives.get(text, {})
+            sources = {"Real music, the line": told.get("real"), "Noise": told.get("noise")}
+            said = [f" {source}: {value:.3f}." for source, value in sources.items() if value is not None]
+            note = f"Mean of fresh samples.{''.join(said)}"
+            title = told.get("title", text)
+            said_as = title if titles.count(title) < 2 else f"{title} ({text})"
+            panels.append(Panel(f"Objective: {said_as}", (name,), level=told.get("real"), note=note))
+    missing = [name for name in names if name.startswith(UNDEFINED) and any(line.get(name) for line in lines)]
+    note = "Such samples earn nothing by it and are left out of its mean."
+    panels.append(Panel("Share of samples of which an objective is undefined", tuple(missing), note=note))
+    return [panel for panel in panels if panel.names]
 
 
 def temperatures(table: Mapping[str, Any], quality: str, diversity: str, titles: tuple[str, str]) -> Figure:

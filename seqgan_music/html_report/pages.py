@@ -14,10 +14,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from seqgan_music import run_directory
+from seqgan_music import registry, run_directory
 from seqgan_music.errors import UsageError
+from seqgan_music.evaluation.objectives import steered
 from seqgan_music.files import write_whole
 from seqgan_music.html_report import contents, curves, excerpts
+from seqgan_music.losses import DISCRIMINATOR_LOSSES
 from seqgan_music.sound import Synthesizer
 
 if TYPE_CHECKING:
@@ -99,6 +101,7 @@ def write(
     if samples < 1 or listening < 0:
         raise UsageError("a report needs 1 melody of each source or more, and a listening test 0 or more")
     lines = run_directory.read_log(run.directory)
+    loss = registry.resolve(DISCRIMINATOR_LOSSES, "loss", run.settings["loss"]["name"], own_code=run.own_code)
     table, temperatures = contents.measurements(run), contents.temperatures(run)
     synthesizer = Synthesizer(soundfont)
     rng = np.random.default_rng(seed)
@@ -134,11 +137,19 @@ def write(
         ],
         sound=str(synthesizer).replace(str(synthesizer.soundfont), synthesizer.soundfont.name),
         listening=LISTEN if heard else None,
-        figures=curves.learning(lines),
+        figures=curves.learning(
+            lines,
+            loss.guessing,
+            run.facts.get("objectives", {}),
+            best=not steered(run.settings),
+            rollouts=bool(run.settings["algorithm"].get("rollouts", 0)),
+            real=run.facts.get("real"),
+        ),
         log=_address("application/jsonl", (run.directory / run_directory.LOG).read_bytes()),
         table=table,
         temperatures=temperatures,
         command=contents.command(run),
+        own_code=contents.own_code(run),
         config=_address("application/toml", (run.directory / run_directory.CONFIG).read_bytes()),
         config_text=(run.directory / run_directory.CONFIG).read_text(encoding="utf-8"),
         facts=run.facts,

@@ -1,7 +1,9 @@
 """Objectives that count the intervals between successive notes.
 
 They are ORGAN's (Guimaraes et al. 2017, arXiv 1705.10843), read *by note*: over successive onsets, in either direction,
-unisons in the denominator, intervals across rests counted. All are NaN for fewer than two notes.
+unisons in the denominator, intervals across rests counted. `seqgan_music.objectives.organ` has them as the authors'
+program does. All are NaN for fewer than two notes. The first two are styles to steer to, not quality: noise has as much
+of them as music.
 """
 
 from __future__ import annotations
@@ -13,10 +15,19 @@ from seqgan_music.notes import Melodies
 
 
 class Tonality:
-    """Share of perfect fifths among the intervals between successive notes."""
+    """Share of perfect fifths among the intervals between successive notes.
+
+    NaN for fewer than two notes.
+
+    Mean 0.033 on ``midi_data/``, 0.047 on noise.
+
+    How it is gamed: by two notes a fifth apart, to and fro. For *tonal* in a musician's sense take `KeyClarity`.
+    """
 
     title = "tonality"
     description = "share of perfect fifths among successive intervals"
+    REAL = 0.033
+    NOISE = 0.047
 
     def __call__(self, melodies: Melodies) -> Tensor:
         """Values (B,) in [0, 1]; NaN for fewer than two notes."""
@@ -24,10 +35,19 @@ class Tonality:
 
 
 class Melodicity:
-    """Share of perfect fourths, perfect fifths and major sixths among the intervals between successive notes."""
+    """Share of perfect fourths, perfect fifths and major sixths among the intervals between successive notes.
+
+    NaN for fewer than two notes.
+
+    Mean 0.128 on ``midi_data/``, 0.140 on noise.
+
+    How it is gamed: as `Tonality`, with any of the three intervals.
+    """
 
     title = "melodicity"
     description = "share of perfect fourths, perfect fifths and major sixths among successive intervals"
+    REAL = 0.128
+    NOISE = 0.140
 
     def __call__(self, melodies: Melodies) -> Tensor:
         """Values (B,) in [0, 1]; NaN for fewer than two notes."""
@@ -35,10 +55,19 @@ class Melodicity:
 
 
 class RatioOfSteps:
-    """Share of steps, of one or two semitones, among the intervals between successive notes."""
+    """Share of steps, of one or two semitones, among the intervals between successive notes.
+
+    The only one of the three that tells music from noise. NaN for fewer than two notes.
+
+    Mean 0.461 on ``midi_data/``, 0.112 on noise.
+
+    How it is gamed: by a scale or a trill without end.
+    """
 
     title = "ratio of steps"
     description = "share of moves by one or two semitones among successive intervals"
+    REAL = 0.461
+    NOISE = 0.112
 
     def __call__(self, melodies: Melodies) -> Tensor:
         """Values (B,) in [0, 1]; NaN for fewer than two notes."""

@@ -76,6 +76,22 @@ def departures(settings: Mapping[str, Mapping[str, Any]], whole: Mapping[str, Ma
     )
 
 
+def difference(there: config.Config, asked: config.Config) -> str | None:
+    """The first option in which `plain` resolved settings that are there are not those asked for."""
+    for section, options in asked.items():
+        for option in dict.fromkeys([*options, *there[section]]):
+            mine, theirs = options.get(option), there[section].get(option)
+            if mine != theirs and not (section == "run" and option in OF_A_RUN):
+                return f"{section}.{option}={theirs!r}, not {mine!r}"
+    return None
+
+
+def plain(settings: config.Config) -> config.Config:
+    """With lists for tuples, as a file gives them back."""
+    found: config.Config = json.loads(json.dumps(settings))
+    return found
+
+
 def _differing(
     group: Group, source: Corpus, settings: Mapping[str, Mapping[str, Any]], seeds: Sequence[int]
 ) -> str | None:
@@ -83,23 +99,14 @@ def _differing(
     if group.seeds != list(seeds):
         return f"the seeds {_few(group.seeds)}, not {_few(seeds)}"
     first = group.runs[group.seeds[0]]
-    there = _plain(run_settings.resolve(config.read_config(first / run_directory.CONFIG)))
-    asked = _plain(run_settings.resolve(settings) | {"reading": dataclasses.asdict(source.reading)})
-    for section, options in asked.items():
-        for option in dict.fromkeys([*options, *there[section]]):
-            mine, theirs = options.get(option), there[section].get(option)
-            if mine != theirs and not (section == "run" and option in OF_A_RUN):
-                return f"{section}.{option}={theirs!r}, not {mine!r}"
+    there = plain(run_settings.resolve(config.read_config(first / run_directory.CONFIG)))
+    asked = plain(run_settings.resolve(settings) | {"reading": dataclasses.asdict(source.reading)})
+    if found := difference(there, asked):
+        return found
     facts = run_directory.read_facts(first)["corpus"]
     if facts["digest"] != source.digest:
         return f"the tunes of {facts['root']} as they were, not those of {Path(source.root).resolve()} as they are"
     return None
-
-
-def _plain(settings: config.Config) -> config.Config:
-    """With lists for tuples, as a file gives them back."""
-    plain: config.Config = json.loads(json.dumps(settings))
-    return plain
 
 
 def _few(seeds: Sequence[int]) -> str:

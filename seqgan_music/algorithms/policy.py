@@ -1,0 +1,197 @@
+"""Training a generator by rewards: lines 8 to 12 of Algorithm 1, which SeqGAN and naive RL share.
+
+What is known to help and is not in the paper is off unless asked for: a baseline, normalised advantages, more sequences
+a policy step, no search at all, likelihood steps in between (Li et al. 2017, arXiv 1701.06547), KL control, an entropy
+bonus.
+"""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from seqgan_music.algorithms import Parts
+from seqgan_music.algorithms.pretraining import (
+    ROWS_AT_ONCE,
+    check_not_negative,
+    check_positive,
+    descend,
+    generate,
+    negative_log_likelihood,
+    step,
+)
+from seqgan_music.errors import UsageError
+from seqgan_music.losses import (
+    BASELINES,
+    advantages,
+    likelihood_loss,
+    policy_divergence,
+    policy_entropy,
+    policy_gradient_loss,
+    sequence_log_prob,
+)
+from seqgan_music.modes import evaluating, without_dropout
+from seqgan_music.optimizers import Adam
+from seqgan_music.rollout import action_values
+from seqgan_music.sampling import padding_after_end
+
+
+class PolicyTraining:
+    """Train a generator as a policy, by the rewards of what it completes.
+
+    Parameters
+    ----------
+    parts : Parts
+    batch_size : int
+        B of a policy step.
+    likelihood_batch_size : int
+        Of the batches of `likelihood_steps`.
+    rollouts, rollout_rate, learning_rate, baseline, normalize_advantage, likelihood_steps, kl, entropy_bonus, clip, \
+memory_budget
+        See `seqgan_music.algorithms.seqgan.SeqGAN`.
+    """
+
+    def __init__(
+        self,
+        parts: Parts,
+        *,
+        batch_size: int,
+        likelihood_batch_size: int,
+        rollouts: int,
+        rollout_rate: float,
+        learning_rate: float,
+        baseline: str,
+        normalize_advantage: bool,
+        likelihood_steps: int,
+        kl: float,
+        entropy_bonus: float,
+        clip: float,
+        memory_budget: int,
+    ) -> None:
+        check_positive("algorithm", policy_batch_size=batch_size, policy_learning_rate=learning_rate)
+        check_not_negative(
+            "algorithm",
+            rollouts=rollouts,
+            likelihood_steps=likelihood_steps,
+            kl=kl,
+            entropy_bonus=entropy_bonus,
+            clip=clip,
+            memory_budget=memory_budget,
+        )
+        if not 0 < rollout_rate <= 1:
+            raise UsageError(f"algorithm.rollout_rate must lie in (0, 1], not {rollout_rate!r}")
+        if baseline not in BASELINES:
+            raise UsageError(f"algorithm.baseline must be one of {', '.join(BASELINES)}, not {baseline!r}")
+        if baseline == "prefix" and not rollouts:
+            raise UsageError(
+                "algorithm.baseline='prefix' is the value of a prefix by its roll-outs, so algorithm.rollouts must be "
+                "above 0; without roll-outs use baseline='mean'"
+            )
+        self.parts = parts
+        self.batch_size, self.likelihood_batch_size = batch_size, likelihood_batch_size
+        self.rollouts, self.rollout_rate, self.memory_budget = rollouts, rollout_rate, memory_budget
+        self.baseline, self.normalize_advantage, self.clip = baseline, normalize_advantage, clip
+        self.likelihood_steps, self.kl, self.entropy_bonus = likelihood_steps, kl, entropy_bonus
+        self.optimizer = Adam(parts.generator.parameters(), learning_rate)
+        self.rollout_policy = copy.deepcopy(parts.generator)  # G_β
+        self.pretrained = copy.deepcopy(parts.generator) if kl else None
+
+    def begin(self) -> None:
+        """After the pre-training: β ← θ, and what KL control holds to."""
+        self.update_rollout_policy(rate=1.0)
+        if self.pretrained is not None:
+            self.pretrained.load_state_dict(self.parts.generator.state_dict())
+
+    def generate(self) -> tuple[Tensor, Tensor]:
+        """Y_{1:T} ~ G_θ (B, T) with start tokens (B,) drawn like those of the data."""
+        _, start = self.parts.dataset.train.random(self.batch_size, self.parts.rng)
+        return generate(self.parts, start), start
+
+    def search(self, ids: Tensor, start: Tensor) -> Tensor:
+        """Action values (B, T) under G_β by Eq. 4."""
+        dataset = self.parts.dataset
+        return action_values(
+            self.rollout_policy,
+            self.parts.reward,
+            ids,
+            start,
+            self.rollouts,
+            self.parts.rng,
+            end_id=dataset.end_id,
+            pad_id=dataset.pad_id,
+            memory_budget=self.memory_budget,
+        )
+
+    def update(self, ids: Tensor, start: Tensor, action_value: Tensor) -> dict[str, float]:
+        """One step of Eq. 8, and the steps of likelihood after it; what it measured."""
+        generator, dataset = self.parts.generator, self.parts.dataset
+        mask = ~padding_after_end(ids, dataset.end_id)
+        values = advantages(action_value, mask, baseline=self.baseline, normalize=self.normalize_advantage)
+        total = {"g_loss": 0.0, "entropy": 0.0, **({"kl": 0.0} if self.kl else {})}
+        self.optimizer.zero_grad(set_to_none=True)
+        with without_dropout(generator):
+            for rows in torch.arange(len(ids), device=ids.device).split(ROWS_AT_ONCE):
+                share = len(rows) / len(ids)
+                logits = generator(ids[rows], start[rows])
+                log_prob = sequence_log_prob(logits, ids[rows], dataset.pad_id)
+                loss = policy_gradient_loss(log_prob, values[rows], mask[rows])
+                total["g_loss"] += share * loss.item()
+                entropy = policy_entropy(logits if self.entropy_bonus else logits.detach(), mask[rows])
+                total["entropy"] += share * entropy.item()
+                if self.entropy_bonus:
+                    loss = loss - self.entropy_bonus * entropy * mask[rows].sum() / len(rows)
+                if self.pretrained is not None:
+                    with evaluating(self.pretrained):
+                        reference = self.pretrained(ids[rows], start[rows])
+                    divergence = policy_divergence(logits, reference, mask[rows])
+                    total["kl"] += share * divergence.item()
+                    loss = loss + self.kl * divergence
+                (share * loss).backward()  # type: ignore[no-untyped-call]
+        step(self.optimizer, generator, self.clip)
+        for _ in range(self.likelihood_steps):
+            real, real_start = dataset.train.random(self.likelihood_batch_size, self.parts.rng)
+            generator.train()
+            descend(
+                self.optimizer, likelihood_loss(generator(real, real_start), real, dataset.pad_id), generator, self.clip
+            )
+        reward = action_value[:, -1]
+        return {
+            **total,
+            "reward_mean": reward.mean().item(),
+            "reward_std": reward.std(correction=0).item(),
+            **self.parts.reward.means(),
+        }
+
+    @torch.no_grad()
+    def update_rollout_policy(self, rate: float | None = None) -> None:
+        """β ← (1 − rate) β + rate θ, with the rate of the options if left out."""
+        rate = self.rollout_rate if rate is None else rate
+        for beta, theta in zip(self.rollout_policy.parameters(), self.parts.generator.parameters(), strict=True):
+            beta.lerp_(theta, rate)
+
+    def measure(self, ids: Tensor, start: Tensor) -> dict[str, float]:
+        """What a round is judged by: unique share and objectives of fresh samples, validation likelihood."""
+        generator, dataset = self.parts.generator, self.parts.dataset
+        return {
+            "unique": len(ids.unique(dim=0)) / len(ids),
+            **self.parts.reward.measure(ids, start),
+            "nll_validation": negative_log_likelihood(generator, dataset.validation, dataset.pad_id),
+        }
+
+    def state_dict(self) -> dict[str, Any]:
+        """The policy's optimiser, G_β, and what KL control holds to."""
+        return {
+            **({} if self.pretrained is None else {"pretrained": self.pretrained.state_dict()}),
+            "optimizer": self.optimizer.state_dict(),
+            "rollout_policy": self.rollout_policy.state_dict(),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from `state_dict`'s values."""
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.rollout_policy.load_state_dict(state["rollout_policy"])
+        if self.pretrained is not None:
+            self.pretrained.load_state_dict(state["pretrained"])
