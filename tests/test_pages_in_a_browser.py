@@ -145,7 +145,8 @@ def test_a_button_plays_and_another_melody_ends_the_first(visit, pages):
     assert playing(page, 0) == -1
     buttons.nth(2).click()
     assert playing(page, 2) == -1
-    assert buttons.nth(2).get_attribute("aria-label").startswith("Play ")
+    # The event that renames the button comes after the sound has stopped.
+    wait_until(page, "document.querySelectorAll('button.play')[2].getAttribute('aria-label').startsWith('Play ')")
 
 
 def test_a_melody_plays_to_its_end_and_again(visit, pages):
