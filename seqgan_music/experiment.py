@@ -40,6 +40,9 @@ if TYPE_CHECKING:
     from seqgan_music.dataset import Dataset
     from seqgan_music.token_file import TokenFile
 
+Measure = Callable[[Any, "Dataset"], dict[str, float]]
+"""Figures of a generator and the data it is trained on; it draws no random numbers of the training's."""
+
 PERFECT_DISCRIMINATOR, GUESSING, COLLAPSED = 0.99, 0.6, 0.5  # two accuracies on held-out music, a share of samples
 
 
@@ -60,6 +63,8 @@ class Experiment:
         Whether the settings come from the user now, so that components outside the package may be loaded.
     weights : mapping of str to state, optional
         To begin with, see `build`.
+    measure : Measure, optional
+        Adds figures to every record after which the generator has changed.
     """
 
     def __init__(
@@ -71,8 +76,9 @@ class Experiment:
         *,
         own_code: bool = False,
         weights: Mapping[str, Mapping[str, torch.Tensor]] | None = None,
+        measure: Measure | None = None,
     ) -> None:
-        self.directory, self.settings = directory, settings
+        self.directory, self.settings, self.measure = directory, settings, measure
         self.parts, self.algorithm = building.build(settings, tokenizer, data, weights=weights, own_code=own_code)
         self.device = self.parts.rng.device
         self.closeness = Closeness(data, tokenizer, settings["run"]["seed"])
@@ -159,7 +165,14 @@ class Experiment:
         return experiment
 
     @classmethod
-    def resume(cls, directory: Path, device: str | None = None, *, own_code: bool = False) -> Experiment:
+    def resume(
+        cls,
+        directory: Path,
+        device: str | None = None,
+        *,
+        own_code: bool = False,
+        measure: Measure | None = None,
+    ) -> Experiment:
         """Go on with a run after its last record; `own_code` lets it load the code outside the package that it names.
 
         Raises
@@ -177,7 +190,7 @@ class Experiment:
             )
         if device is not None:
             settings["run"]["device"] = device
-        experiment = cls(directory, settings, tokenizer, data, own_code=own_code)
+        experiment = cls(directory, settings, tokenizer, data, own_code=own_code, measure=measure)
         last = directory / run_directory.CHECKPOINTS / "last"
         if checkpoint.exists(last):
             state = checkpoint.load(last)
@@ -248,6 +261,8 @@ class Experiment:
             self.records += 1
             measured = plain.phase == "adversarial" or (plain.phase == "mle" and plain.completed)
             close = self._closeness() if measured else {}
+            if self.measure is not None and plain.phase != "discriminator":
+                close |= self.measure(self.parts.generator, self.parts.dataset)
             record = dataclasses.replace(plain, values={**plain.values, **close, "seconds": now - began})
             events.add(self._log(record))
             networks = {"generator": self.parts.generator.state_dict()}

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from seqgan_music import config, reproduction
 from seqgan_music.errors import UsageError
+from seqgan_music.reproduction import runs
 
 if TYPE_CHECKING:
     from seqgan_music.token_file import TokenFile
@@ -41,29 +42,19 @@ MLE, DISCRIMINATOR, SEQGAN = "mle", "discriminator", "seqgan"
 
 
 @dataclass(frozen=True, slots=True)
-class Model:
+class Model(runs.Model):
     """One run of every seed.
 
     Parameters
     ----------
-    name : str
-        Of its directory.
-    title : str
-        In tables.
-    settings : Config
-        Over those of the experiment.
-    parent : str, optional
-        The run that it goes on from, which has the same settings so far.
+    name, title, settings, parent
+        See `seqgan_music.reproduction.runs.Model`.
     target : str, optional
         What it is trained for, a name of `TARGETS`.
     lambda_ : float, optional
         Share of the discriminator in its reward; None where there is no reward.
     """
 
-    name: str
-    title: str
-    settings: config.Config
-    parent: str | None = None
     target: str | None = None
     lambda_: float | None = None
 

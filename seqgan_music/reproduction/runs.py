@@ -1,0 +1,219 @@
+"""The runs of an experiment with many models, in one directory: ``DIR/seed-1/MODEL/``, each an ordinary run.
+
+A file of ``DIR`` has the settings and what is trained on, ``DIR/seed-1/finished.json`` which runs are finished. A run
+is made when its turn comes, from what the run before it has left; one that was stopped goes on after its last record.
+Two processes may work in one directory at the same time, on different seeds.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from seqgan_music import checkpoint, config, files, reproduction, run_directory, run_settings
+from seqgan_music.errors import Failure, UsageError
+from seqgan_music.experiment import Experiment
+from seqgan_music.material import Material, prepare
+from seqgan_music.run import Run
+
+if TYPE_CHECKING:
+    from seqgan_music.algorithms.record import Record
+    from seqgan_music.cache import Cache
+    from seqgan_music.corpus import Corpus
+    from seqgan_music.experiment import Measure
+    from seqgan_music.token_file import TokenFile
+
+FINISHED = "finished.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """One run of every seed.
+
+    Parameters
+    ----------
+    name : str
+        Of its directory.
+    title : str
+        In tables.
+    settings : Config
+        Over those of the experiment.
+    parent : str, optional
+        The run that it goes on from, which has the same settings so far.
+    """
+
+    name: str
+    title: str
+    settings: config.Config
+    parent: str | None = None
+
+
+class Runs:
+    """The directory of an experiment; one derived from it says which.
+
+    Parameters
+    ----------
+    source : Corpus or TokenFile
+    settings : mapping
+        Of the experiment.
+    directory : Path
+        New, empty, or where the same experiment was begun. More seeds and models may be asked for than then.
+    cache : Cache, optional
+        Where tokens of pieces that were encoded before are found again.
+    measure : Measure, optional
+        Adds figures to the records, see `seqgan_music.experiment.Experiment`.
+
+    Attributes
+    ----------
+    FILE : str
+        In the directory, with what the experiment is.
+    FIRST : frozenset of str
+        Files of the experiment that may lie in its directory before that one.
+    resolved : Config
+        Settings of the experiment, every option among them.
+    material : Material
+        What all runs are trained on.
+
+    Raises
+    ------
+    UsageError
+        The source cannot be used, or the directory holds something else.
+    Failure
+        The directory cannot be written, or what is there is damaged.
+    """
+
+    FILE: ClassVar[str]
+    FIRST: ClassVar[frozenset[str]] = frozenset()
+
+    def __init__(
+        self,
+        source: Corpus | TokenFile,
+        settings: Mapping[str, Mapping[str, Any]],
+        directory: Path,
+        *,
+        cache: Cache | None = None,
+        measure: Measure | None = None,
+    ) -> None:
+        self.directory, self.settings, self.measure = directory, config.merge(settings), measure
+        self.material: Material = prepare(source, settings, cache=cache)
+        self.resolved = reproduction.plain(run_settings.resolve(settings))
+        self.resolved["reading"] = self.material.reading or self.resolved["reading"]
+        self._open()
+
+    @staticmethod
+    def named(names: Iterable[str]) -> list[Any]:
+        """The models of these names, each after the one it goes on from.
+
+        Raises
+        ------
+        ValueError
+            A name that no model has.
+        """
+        raise NotImplementedError
+
+    def place(self, seed: int, model: str) -> Path:
+        """Run directory of a model."""
+        return self.directory / f"seed-{seed}" / model
+
+    def finished(self, seed: int) -> list[str]:
+        """Models that are trained to the end.
+
+        Raises
+        ------
+        Failure
+            What says so is damaged.
+        """
+        path = self.place(seed, FINISHED)
+        try:
+            return [str(name) for name in json.loads(path.read_text(encoding="utf-8"))]
+        except FileNotFoundError:
+            return []
+        except (OSError, ValueError, TypeError) as error:
+            raise Failure(f"{path} is damaged: {type(error).__name__}: {error}") from error
+
+    def all_finished(self) -> list[tuple[int, Any]]:
+        """Every seed and model that is trained to the end, whichever call has asked for it, by seed.
+
+        Raises
+        ------
+        Failure
+            What says so is damaged.
+        """
+        names = (path.parent.name.removeprefix("seed-") for path in self.directory.glob(f"seed-*/{FINISHED}"))
+        found = []
+        for seed in sorted(int(name) for name in names if name.isdecimal()):
+            try:
+                found += [(seed, model) for model in self.named(self.finished(seed))]
+            except ValueError as error:
+                raise Failure(f"{self.place(seed, FINISHED)} is damaged: {error}") from error
+        return found
+
+    def run(self, seed: int, model: str) -> Run:
+        """A run that is finished."""
+        return Run(self.place(seed, model))
+
+    def train(
+        self,
+        seed: int,
+        model: Model,
+        *,
+        device: str | None = None,
+        on_record: Callable[[Record, list[str]], None] | None = None,
+    ) -> None:
+        """Train a model to the end from wherever it stands; the one it goes on from must be finished.
+
+        Parameters
+        ----------
+        seed, model
+        device : str, optional
+            In place of that of the settings.
+        on_record : callable, optional
+            Called with every `Record` and the words of warning about it.
+
+        Raises
+        ------
+        Failure
+            The training failed; what is saved before stays.
+        """
+        place = self.place(seed, model.name)
+        if not (place / run_directory.RUN).is_file():
+            if place.exists():  # stopped while it was made: nothing is trained in it
+                shutil.rmtree(place)
+            own = config.merge(self.settings, model.settings, {"run": {"seed": seed}})
+            Experiment.create(self.material, own, place)
+        experiment = Experiment.resume(place, device, measure=self.measure)
+        if model.parent is not None and not experiment.records:
+            experiment.go_on_from(self.place(seed, model.parent))
+        for record, warnings in experiment:
+            if on_record is not None:
+                on_record(record, warnings)
+        Run(place).finish(evaluate=False, pages=False)
+        checkpoint.write_text(self.place(seed, FINISHED), json.dumps([*self.finished(seed), model.name]))
+
+    def _open(self) -> None:
+        """Make the directory, or see that it holds the same experiment."""
+        directory, path = self.directory, self.directory / self.FILE
+        if directory.exists() and not directory.is_dir():
+            raise UsageError(f"{directory} is a file; name a directory for the experiment")
+        if not path.is_file():
+            if directory.is_dir() and {one.name for one in directory.iterdir()} - self.FIRST:
+                raise UsageError(f"{directory} is not empty, and no experiment is in it; name another directory")
+            files.make_folder(directory)
+            corpus = {name: self.material.corpus[name] for name in ("root", "digest")}
+            values = {"settings": self.resolved, "corpus": corpus}
+            checkpoint.write_text(path, json.dumps(values, indent=1, ensure_ascii=False))
+            return
+        try:
+            found = json.loads(path.read_text(encoding="utf-8"))
+            differing = reproduction.difference(found["settings"], self.resolved)
+            digest, root = found["corpus"]["digest"], found["corpus"]["root"]
+        except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+            raise Failure(f"{path} is damaged: {type(error).__name__}: {error}") from error
+        if differing is None and digest != self.material.corpus["digest"]:
+            differing = f"what is trained on: {root} as it was, not {self.material.corpus['root']} as it is"
+        if differing:
+            raise UsageError(f"{directory} holds an experiment of other settings ({differing}); name another directory")
