@@ -51,6 +51,18 @@ def sample(policy: Any, start: Tensor, uniforms: Tensor, *, end_id: int = -1, pa
 
 
 @torch.no_grad()
+def sample_by_multinomial(policy: Any, start: Tensor, length: int, rng: torch.Generator) -> Tensor:
+    """Sequences (B, T) ~ G_θ as most programs draw them: the LSTM reads a token, `torch.multinomial` draws the next."""
+    token, state, sequence = start, None, []
+    for _ in range(length):
+        hidden, state = policy.lstm(policy.embedding(token)[:, None], state)
+        probability = torch.softmax(policy.output(hidden[:, 0]), 1)
+        token = torch.multinomial(probability, 1, generator=rng)[:, 0]
+        sequence.append(token)
+    return torch.stack(sequence, 1)
+
+
+@torch.no_grad()
 def action_values(
     policy: Any,
     reward: Any,
@@ -104,6 +116,32 @@ def action_values(
             group = ids.new_full((batch,), n * (length - 1) + t - 1)
             values[:, t - 1] += reward(finished, group, start) / rollouts
     return values
+
+
+def train_likelihood_epoch(
+    generator: Any,
+    optimizer: torch.optim.Optimizer,
+    ids: Tensor,
+    start: Tensor,
+    batch_size: int,
+    rng: torch.Generator,
+    *,
+    clip: float = 5.0,
+    pad_id: int = -1,
+) -> float:
+    """One pass over sequences (M, T) by maximum likelihood, line 2 of Algorithm 1; mean loss of its batches."""
+    generator.train()
+    losses = []
+    for rows in torch.randperm(len(ids), generator=rng, device=ids.device).split(batch_size):
+        logits = generator(ids[rows], start[rows])  # (B, T, V)
+        loss = torch.nn.functional.cross_entropy(logits.flatten(0, 1), ids[rows].flatten(), ignore_index=pad_id)
+        optimizer.zero_grad()
+        loss.backward()
+        if clip:
+            torch.nn.utils.clip_grad_norm_(generator.parameters(), clip)
+        optimizer.step()
+        losses.append(loss.item())
+    return sum(losses) / len(losses)
 
 
 def update_policy(

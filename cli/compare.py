@@ -8,16 +8,15 @@ from pathlib import Path
 import click
 from seqgan_music_cli import options
 
-STAGES = ("mle", "adversarial", "best")
-
 
 def parse_temperatures(_: click.Context, __: click.Parameter, texts: tuple[str, ...]) -> list[tuple[str, float | None]]:
     """``mle=0.9`` as a stage and a number, ``mle=best`` as a stage and None."""
     found: list[tuple[str, float | None]] = []
     for text in texts:
         stage, _, value = text.partition("=")
-        if stage not in STAGES:
-            raise click.BadParameter(f"{text!r} names no stage; write it as mle=0.9; there are {', '.join(STAGES)}")
+        if stage not in options.STAGES:
+            stages = ", ".join(options.STAGES)
+            raise click.BadParameter(f"{text!r} names no stage; write it as mle=0.9; there are {stages}")
         try:
             found.append((stage, None if value == "best" else float(value)))
         except ValueError:

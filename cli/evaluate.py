@@ -15,14 +15,17 @@ from seqgan_music_cli import options
 from seqgan_music.errors import UsageError
 
 if TYPE_CHECKING:
+    from seqgan_music.evaluation import Evaluation
+    from seqgan_music.evaluation.temperatures import Curves
     from seqgan_music.run import Run
 
 
 @click.command("evaluate")
 @click.argument("what", required=False, type=click.Path(path_type=Path), metavar="RUN|MIDI_FOLDER")
 @click.option(
-    "--against", type=click.Path(path_type=Path), help="Folder of real MIDI.  [default: the run's test tunes]"
-)
+    "--against", type=click.Path(path_type=Path),
+    help="Folder of real MIDI, or a token file for a run of tokens.  [default: the run's test part]",
+)  # fmt: skip
 @click.option(
     "-n",
     "--samples",
@@ -45,7 +48,7 @@ if TYPE_CHECKING:
     "1.4 in steps of 0.1. Leaves temperatures.json, .csv and .png in the run.",
 )  # fmt: skip
 @click.option(
-    "--stage", "stages", multiple=True, type=click.Choice(["mle", "adversarial", "best"]),
+    "--stage", "stages", multiple=True, type=click.Choice(options.STAGES),
     help="With --temperatures: this stage; repeatable.  [default: all]",
 )  # fmt: skip
 @click.option(
@@ -76,6 +79,8 @@ def command(
 ) -> None:
     """Measure a run, or a folder of MIDI, beside its anchors: real, Markov-1, Markov-2 and uniform.
 
+    A run of tokens that are no music is measured without the figures of music.
+
     \b
     seqgan-music evaluate runs/latest
     seqgan-music evaluate runs/latest --temperatures 0.6,0.8,1,1.2
@@ -97,9 +102,7 @@ def command(
     if grid is None and stages:
         raise UsageError("--stage is for temperature curves; name the temperatures with --temperatures")
     if grid is not None and (against is not None or dump is not None):
-        raise UsageError(
-            "temperatures are measured on the run's test tunes and not dumped; leave out --against, --dump"
-        )
+        raise UsageError("temperatures are measured on the run's test part and not dumped; leave out --against, --dump")
     if dump is not None:
         formats.check_folder(dump)  # before the work, which may be long
     read = functools.partial(corpus.read_corpus, processes=0, cache=Cache.of_user())
@@ -134,16 +137,22 @@ def command(
         return
     click.echo(report.tables(result, explain=explain))
     facts = result.facts
+    empty = facts.get("empty, and left out of BLEU")  # which sequences that are no music may be
+    without = f" Empty, and left out of BLEU: {', '.join(f'{name} {n}' for name, n in empty.items())}." if empty else ""
     steered = ", and what it was steered towards" if result.objectives.wishes else ""
+    side = facts.get("samples for distributions")  # which music has alone
     click.echo(
-        f"\n{facts['references']} reference windows; samples: "
+        f"\n{_references(result)}; samples: "
         + ", ".join(f"{name} {n}" for name, n in facts["samples"].items())
         + f"; Self-BLEU among {facts['samples for Self-BLEU']}, what else depends on their number over "
-        f"{facts['equal sizes']} of each, distributions between {facts['samples for distributions']} and as many "
-        "references. "
-        f"The target is the row `real`, except NLL and reverse NLL: lower{steered}."
+        f"{facts['equal sizes']} of each{f', distributions between {side} and as many references' if side else ''}. "
+        f"The target is the row `real`, except NLL and reverse NLL: lower{steered}.{without}"
         + ("" if explain else " What the columns mean: --explain.")
     )
+
+
+def _references(measured: Evaluation | Curves) -> str:
+    return f"{measured.facts['references']} reference {'windows' if measured.objectives.musical else 'sequences'}"
 
 
 def _numbers(text: str) -> Sequence[float]:
@@ -165,7 +174,7 @@ def _temperatures(
 ) -> None:
     """Measure a run's temperature curves, keep them with it and print them."""
     from seqgan_music import report
-    from seqgan_music.evaluation import COLUMNS, Evaluation, temperatures
+    from seqgan_music.evaluation import Evaluation, temperatures
     from seqgan_music.evaluation.objectives import OBJECTIVE
 
     with options.progress("temperatures") as progress:
@@ -177,15 +186,16 @@ def _temperatures(
         click.echo(json.dumps(curves.to_dict(), indent=1, ensure_ascii=False))
         return
     wanted = [OBJECTIVE + name for name in curves.objectives.wishes]
-    click.echo(report.table(Evaluation(curves.rows(), objectives=curves.objectives), [*COLUMNS, *wanted]))
+    measured = Evaluation(curves.rows(), objectives=curves.objectives)
+    click.echo(report.table(measured, [*measured.columns, *wanted]))
     facts = curves.facts
     click.echo(
-        f"\n{facts['references']} reference windows; {samples} samples of every point; Self-BLEU among "
+        f"\n{_references(curves)}; {samples} samples of every point; Self-BLEU among "
         f"{facts['samples for Self-BLEU']} of each. The target is the row `real`, except NLL: lower"
         f"{', and what it was steered towards' if wanted else ''}."
     )
-    measured = facts["temperatures"]
-    ends = {measured[0]: ", the lowest tried", measured[-1]: ", the highest tried"} if len(measured) > 1 else {}
+    tried = facts["temperatures"]
+    ends = {tried[0]: ", the lowest tried", tried[-1]: ", the highest tried"} if len(tried) > 1 else {}
     best = [f"{stage} {t:g}{ends.get(t, '')}" for stage, t in curves.best.items()]
     if best:
         click.echo(f"Best temperature, chosen on the validation part: {'; '.join(best)}.")

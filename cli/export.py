@@ -13,7 +13,7 @@ from seqgan_music_cli import options
 @click.argument("directory", type=click.Path(path_type=Path), metavar="DIR")
 @click.option(
     "--stage",
-    type=click.Choice(["mle", "adversarial", "best"]),
+    type=click.Choice(options.STAGES),
     help="Whose weights.  [default: those that generate takes]",
 )
 @click.option(

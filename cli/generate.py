@@ -10,17 +10,20 @@ from seqgan_music_cli import options
 
 from seqgan_music.errors import UsageError
 
+OF_MUSIC = ("prime", "metre", "bars", "tempo", "program", "soundfont")
+
 
 @click.command("generate")
 @click.argument("run", type=click.Path(path_type=Path), metavar="[RUN]", required=False)
-@click.option("-n", default=8, show_default=True, help="Number of melodies.")
+@click.option("-n", default=8, show_default=True, help="Number of melodies, or of sequences.")
 @click.option(
     "-o", "--out", type=click.Path(path_type=Path), default=Path("out"), show_default=True,
     help="Folder for them; files of other names in it stay.",
 )  # fmt: skip
 @click.option(
-    "--format", "formats", default="mid", show_default=True, metavar="mid,wav,png,musicxml",
-    help="What to write of each melody: MIDI, sound, piano roll, score; any of them with commas.",
+    "--format", "formats", metavar="mid,wav,png,musicxml",
+    help="What to write of each melody: MIDI, sound, piano roll, score; any of them with commas. Of a run of train "
+    "--tokens: txt, npz.  [default: mid; txt]",
 )  # fmt: skip
 @click.option("--seed", default=0, callback=options.seed, show_default=True, help="The same seed gives the same files.")
 @click.option("--temperature", default=1.0, show_default=True, help="Below 1 is more predictable, above 1 wilder.")
@@ -54,43 +57,53 @@ from seqgan_music.errors import UsageError
 )  # fmt: skip
 @click.option(
     "--stage",
-    type=click.Choice(["mle", "adversarial", "best"]),
+    type=click.Choice(options.STAGES),
     help="Weights after pre-training, after the last round, or of the round whose samples were closest to real music.  "
     "[default: best]",
 )
 @options.device
 @options.own_code
 def command(
-    run: Path | None, n: int, out: Path, formats: str, soundfont: Path | None, own_code: bool, **choices: Any
+    run: Path | None,
+    n: int,
+    out: Path,
+    formats: str | None,
+    soundfont: Path | None,
+    own_code: bool,
+    **choices: Any,
 ) -> None:
     """Write new melodies with a trained run; without RUN, with the small one that ships with seqgan-music.
+
+    A run of train --tokens writes sequences, all into one file.
 
     \b
     seqgan-music generate runs/latest -n 16 -o out/
     seqgan-music generate runs/latest --metre 6/8 --bars 16 --temperature 0.9
     seqgan-music generate --prime mine.mid --format mid,wav,png --program violin
     """
-    from seqgan_music.formats import check, check_folder, write_all
+    from seqgan_music import formats as files
+    from seqgan_music import pretrained
     from seqgan_music.run import Run
     from seqgan_music.sound import Synthesizer
 
-    wanted = check([name.strip().lower() for name in formats.split(",") if name.strip()])
+    opened = Run(run or pretrained.directory(), own_code=own_code)
+    asked = formats or ("mid" if opened.is_music else "txt")
+    wanted = files.check([name.strip().lower() for name in asked.split(",") if name.strip()], musical=opened.is_music)
+    if not opened.is_music:
+        _write_sequences(opened, n, out, wanted, soundfont=soundfont, **choices)
+        return
     if soundfont is not None and "wav" not in wanted:
         raise UsageError("--soundfont is for sound; ask for it with --format wav")
     synthesizer = Synthesizer(soundfont) if "wav" in wanted else None
     if run is None:
-        from seqgan_music import pretrained
-
-        run = pretrained.directory()
         click.echo(
             "with the small model that ships with seqgan-music; to train your own: seqgan-music train MIDI_FOLDER, "
             "then generate runs/latest",
             err=True,
         )
-    opened = Run(run, own_code=own_code)
-    check_folder(out)  # before the work, which may be long
+    files.check_folder(out)  # before the work, which may be long
     pieces = opened.generate(n, **choices)
-    written = write_all(pieces, out, wanted, synthesizer=synthesizer)
+    written = files.write_all(pieces, out, wanted, synthesizer=synthesizer)
     if synthesizer is not None:
         click.echo(f"sound: {synthesizer}", err=True)
     silent = sum(not piece.notes for piece in pieces)
@@ -98,4 +111,21 @@ def command(
         f"{len(pieces)} melod{'y' if len(pieces) == 1 else 'ies'} in {out}"
         + (f", {silent} of them without a note" if silent else "")
         + (f"; {written.others} files there are not of them" if written.others else "")
+    )
+
+
+def _write_sequences(run: Any, n: int, out: Path, formats: tuple[str, ...], **choices: Any) -> None:
+    """What a run writes that is no music."""
+    from seqgan_music.formats import check_folder, write_sequences
+
+    of_music = {name: choices.pop(name) for name in OF_MUSIC}
+    if given := [f"--{name}" for name, value in of_music.items() if value is not None]:
+        raise UsageError(f"the sequences of {run.directory} are no music; leave out {', '.join(given)}")
+    check_folder(out)
+    sequences = run.sequences(n, **choices)
+    written = write_sequences(sequences, out, formats)
+    empty = sum(not sequence for sequence in sequences)
+    click.echo(
+        f"{options.counted(n, 'sequence')} in {', '.join(map(str, written.files))}"
+        + (f", {empty} of them empty" if empty else "")
     )

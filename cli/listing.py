@@ -15,7 +15,7 @@ def command() -> None:
         click.echo(f"{kind}:")
         for name in table:
             factory = registry.resolve(table, kind, name)
-            click.echo(f"  {name:<16} {registry.describe(factory)}")
+            click.echo(f"  {name:<18} {registry.describe(factory)}")
             options = registry.options_of(factory)
             for option, default in options.items():
                 click.echo(f"      {option} = {default!r}")

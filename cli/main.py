@@ -13,8 +13,8 @@ from seqgan_music import __version__
 from seqgan_music.errors import SeqganMusicError, SeqganMusicWarning
 
 VERBS = {
-    "train": "Train on a folder of MIDI, or go on with a run.",
-    "generate": "Write new .mid files with a trained run.",
+    "train": "Train on a folder of MIDI or a file of tokens, or go on with a run.",
+    "generate": "Write new .mid files, or sequences of tokens, with a trained run.",
     "export": "Write a small copy of a run to share.",
     "evaluate": "Measure a run, or a folder of MIDI, beside its anchors.",
     "compare": "Compare settings over seeds: means, spreads, every point, and tests.",

@@ -11,6 +11,7 @@ from typing import Any
 
 import click
 
+from seqgan_music.algorithms.record import STAGES as STAGES
 from seqgan_music.errors import UsageError
 
 

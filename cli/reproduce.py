@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 import time
 from collections.abc import Sequence
@@ -11,8 +12,10 @@ from typing import Any
 import click
 from seqgan_music_cli import options
 
+from seqgan_music import config
 from seqgan_music.errors import Failure, UsageError
 
+NOT_YET = 75  # what a shell's loop can go on by: sysexits.h calls it "try again later"
 FOLDER = Path("runs")
 MIDI_FOLDER = Path("midi_data")
 DEVICE = click.option(
@@ -255,7 +258,182 @@ def organ(
         raise Failure(f"{len(failures)} of {total} runs failed: {'; '.join(failures)}")
 
 
-def _train_models(runs: Any, seed: int, models: Sequence[Any], device: str | None, place: tuple[int, int]) -> list[str]:
+@command.command("oracle", short_help="SeqGAN's oracle experiment: every row of its Table 1, and its curves.")
+@click.option(
+    "--size",
+    type=click.Choice(["paper", "small", "tiny"]),
+    default="small",
+    show_default=True,
+    help="paper: as published, days on a CPU. small: minutes. tiny: seconds, to see that it works.",
+)
+@click.option(
+    "--oracle",
+    "oracle_file",
+    type=click.Path(path_type=Path),
+    metavar="FILE.npz",
+    help="The true distribution, such as the authors' own.  [default: random weights by oracle.seed]",
+)
+@click.option(
+    "--seeds",
+    callback=_seeds,
+    default="3",
+    show_default=True,
+    help="Runs, with the seeds from 1; 3-5 for a part of them.",
+)
+@click.option(
+    "--only",
+    multiple=True,
+    type=click.Choice(["table", "improved", "strategies", "short"]),
+    help="Part of it: Table 1 with Figure 2, what is better, Figure 3 or Figure 4; repeatable. The runs of the figures "
+    "have the first seed alone.",
+)
+@click.option("--temperatures", callback=_numbers, help="Of MLE, the curve to beat.  [default: 0.5,0.6,... 1.2]")
+@click.option(
+    "-s",
+    "--set",
+    "assignments",
+    multiple=True,
+    metavar="SECTION.OPTION=VALUE",
+    help="One setting, over those of the size; [oracle] has vocab_size, length, embedding, hidden, seed, sequences, "
+    "held_out, samples and curve_samples; repeatable.",
+)
+@click.option(
+    "--stop-after",
+    type=float,
+    metavar="MINUTES",
+    help=f"Stop after the epoch or round in which the time is over, with exit code {NOT_YET} while something is left.",
+)
+@click.option(
+    "-o",
+    "--out",
+    type=click.Path(path_type=Path),
+    help="Directory of the runs and the tables.  [default: runs/reproduce-oracle-SIZE]",
+)
+@DEVICE
+def oracle(
+    size: str,
+    oracle_file: Path | None,
+    seeds: range,
+    only: tuple[str, ...],
+    temperatures: tuple[float, ...] | None,
+    assignments: tuple[str, ...],
+    stop_after: float | None,
+    out: Path | None,
+    device: str | None,
+) -> None:
+    """SeqGAN's oracle experiment (Yu et al. 2017, Table 1, Figures 2 to 4): an LSTM with random weights is the truth.
+
+    Random, MLE, scheduled sampling, PG-BLEU and SeqGAN, once for each seed, are judged by the NLL the oracle gives to
+    their samples, beside the NLL they give to held-out sequences, and MLE at other temperatures: the curve to beat. The
+    same command goes on where it was stopped, at any epoch or round.
+
+    \b
+    seqgan-music reproduce oracle
+    seqgan-music reproduce oracle --only table --seeds 5 -s oracle.vocab_size=1000
+    seqgan-music reproduce oracle --size paper --oracle oracle.npz --device cuda --stop-after 10
+    """
+    if stop_after is not None and not stop_after > 0:
+        raise UsageError(f"--stop-after must be above 0, not {stop_after:g}")
+    own = config.merge(*[config.parse_assignment(text) for text in assignments])
+    from seqgan_music_cli.train import stopped
+
+    from seqgan_music import building, sampling
+    from seqgan_music.formats import check_folder
+    from seqgan_music.reproduction import oracle as experiment
+    from seqgan_music.reproduction.oracle import measuring, output
+    from seqgan_music.reproduction.oracle.training import Runs
+
+    directory = out or FOLDER / f"reproduce-oracle-{size}"
+    check_folder(directory)
+    chosen = experiment.options(size, own.pop("oracle", {}))
+    grid = temperatures or experiment.TEMPERATURES
+    for temperature in grid:
+        sampling.check_narrowing(temperature, 0, 1.0)
+    building.choose_device(device or "auto")  # before anything is written
+    words = [f"--size {size}", *([f"--oracle {options.shown(oracle_file)}"] if oracle_file else [])]
+    words += [f"--seeds {_shown(seeds)}", *(f"--only {one}" for one in only)]
+    words += [f"--temperatures {_listed(temperatures)}"] if temperatures else []
+    words += [f"-s {shlex.quote(text)}" for text in assignments]
+    words += [f"--stop-after {stop_after:g}"] if stop_after else []
+    words += [f"-o {options.shown(out)}"] if out else []
+    words += [f"--device {device}"] if device else []
+    go_on = " ".join(["seqgan-music reproduce oracle", *words])
+    clock = _Clock(stop_after)
+    runs = Runs(chosen, size, directory, own=own, file=oracle_file)
+    parts = only or experiment.PARTS
+    # The figures show one training each, as the paper's do.
+    turns = [
+        (seed, experiment.models(runs.resolved, parts if seed == seeds[0] else set(parts) - {"strategies", "short"}))
+        for seed in seeds
+    ]
+    total = sum(len(models) for _, models in turns)
+    done = sum(model.name in runs.finished(seed) for seed, models in turns for model in models)
+    begun = f"; {done} of them finished before" if done else ""
+    click.echo(
+        f"{options.counted(total, 'run')} in {directory}{begun}\n{experiment.size_of(runs.options, runs.resolved)}",
+        err=True,
+    )
+    failures: list[str] = []
+    table, before = None, 0
+    try:
+        for seed, models in turns:
+            try:
+                failures += _train_models(runs, seed, models, device, (before, total), clock)
+            except TimeIsUp:
+                clock.over = True
+            before += len(models)
+            table = measuring.measure(
+                runs,
+                models,
+                [seed],
+                runs.oracle,
+                samples=runs.options["samples"],
+                temperatures=grid,
+                device=device or "auto",
+                on_measuring=lambda run: click.echo(f"measuring {run.directory} ...", err=True),
+            )
+            if table.rows:
+                written = output.write(table, directory)
+            if clock.over:
+                break
+    except KeyboardInterrupt:
+        stopped(go_on)
+    if clock.over and any(model.name not in runs.finished(seed) for seed, models in turns for model in models):
+        click.echo(f"the time is up; everything so far is saved. Go on with:\n  {go_on}", err=True)
+        sys.exit(NOT_YET)
+    if table is None or not table.rows:
+        raise Failure(f"no run could be finished: {'; '.join(failures)}")
+    click.echo(output.markdown(table))
+    click.echo(f"written: {', '.join(map(str, written))}", err=True)
+    if failures:
+        raise Failure(f"{len(failures)} of {total} runs failed: {'; '.join(failures)}")
+
+
+class TimeIsUp(Exception):
+    """The training stops here, to be gone on with."""
+
+
+class _Clock:
+    """Raises `TimeIsUp` after some minutes, if there is an end to them."""
+
+    def __init__(self, minutes: float | None) -> None:
+        self.end = None if minutes is None else time.monotonic() + 60 * minutes
+        self.over = False
+
+    def check(self) -> None:
+        """Called after each record, which is saved then."""
+        if self.end is not None and time.monotonic() >= self.end:
+            raise TimeIsUp
+
+
+def _train_models(
+    runs: Any,
+    seed: int,
+    models: Sequence[Any],
+    device: str | None,
+    place: tuple[int, int],
+    clock: _Clock | None = None,
+) -> list[str]:
     """Train what is not finished of a seed, with a line for each run; what fails does not stop what needs it not."""
     from seqgan_music_cli.train import Progress
 
@@ -272,16 +450,23 @@ def _train_models(runs: Any, seed: int, models: Sequence[Any], device: str | Non
             continue
         began = time.monotonic()
         progress = Progress(quiet=not sys.stderr.isatty())
+
+        def on_record(record: Any, warnings: list[str], show: Any = progress.show) -> None:
+            show(record, warnings)
+            if clock is not None:
+                clock.check()
+
+        how = "stopped after"
         try:
-            runs.train(seed, model, device=device, on_record=progress.show)
+            runs.train(seed, model, device=device, on_record=on_record)
             how = "trained in"
         except Failure as failure:
             failures.append(f"seed {seed}, {model.name}: {failure}")
             how = f"failed ({failure}) after"
         finally:
             progress.finish()
-        spent = time.monotonic() - began
-        click.echo(f"run {number} of {total}: {runs.place(seed, model.name)} {how} {duration(spent)}", err=True)
+            spent = duration(time.monotonic() - began)
+            click.echo(f"run {number} of {total}: {runs.place(seed, model.name)} {how} {spent}", err=True)
     return failures
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -15,6 +15,8 @@ from seqgan_music_cli import options
 
 from seqgan_music import config
 from seqgan_music.errors import Failure, UsageError
+
+OF_MUSIC = ("track", "program", "skyline", "monophonic_only", "limits")  # how MIDI is read
 
 
 def parse_objectives(texts: tuple[str, ...]) -> dict[str, float]:
@@ -38,7 +40,16 @@ def parse_objectives(texts: tuple[str, ...]) -> dict[str, float]:
 @click.command("train")
 @click.argument("source", required=False, type=click.Path(path_type=Path), metavar="MIDI_FOLDER")
 @click.option(
-    "-p", "--preset", help="Settings to start from; `list` has all.  [default: default, or steered with objectives]"
+    "--tokens",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="In place of a folder: sequences that are no music, as text (a line each, integers or words) or .npz (array "
+    "`tokens`).",
+)
+@click.option(
+    "-p",
+    "--preset",
+    help="Settings to start from; `list` has all.  [default: default; steered with objectives, tokens with --tokens]",
 )
 @click.option(
     "-c",
@@ -120,36 +131,34 @@ def parse_objectives(texts: tuple[str, ...]) -> dict[str, float]:
 def command(
     ctx: click.Context,
     source: Path | None,
+    tokens: Path | None,
     resume: Path | None,
     device: str | None,
     own_code: bool,
     evaluated: bool,
     **choices: Any,
 ) -> None:
-    """Train on a folder of MIDI, or go on with a run.
+    """Train on a folder of MIDI or a file of tokens, or go on with a run.
 
     \b
     seqgan-music train midi_data/
     seqgan-music train midi_data/ -O tonality=0.5 -O melodicity=0.5 --lambda 0.6
     seqgan-music train my_midi/ --init pretrained --minutes 5
     seqgan-music train midi_data/ --seeds 5
+    seqgan-music train --tokens lines.txt
     seqgan-music train --resume runs/latest
     """
     if resume is not None:
-        given = [
-            parameter.metavar if parameter.name == "source" else parameter.opts[-1]
-            for parameter in ctx.command.params
-            if parameter.name in {"source", *choices}
-            and ctx.get_parameter_source(parameter.name) is ParameterSource.COMMANDLINE
-        ]
-        if given:
-            raise UsageError(f"--resume takes its settings from the run; leave out {', '.join(map(str, given))}")
+        if given := _given(ctx, {"source", "tokens", *choices}):
+            raise UsageError(f"--resume takes its settings from the run; leave out {given}")
         training = _resumed(resume, device, own_code)
-    elif source is None:
-        raise UsageError("name a folder of MIDI, such as: seqgan-music train midi_data/")
+    elif tokens is not None and (given := _given(ctx, {"source", "transpose", *OF_MUSIC})):
+        raise UsageError(f"--tokens names what is trained on, which is no folder of MIDI; leave out {given}")
+    elif source is None and tokens is None:
+        raise UsageError("name a folder of MIDI, such as: seqgan-music train midi_data/, or a file with --tokens")
     else:
         try:
-            training = _created(source, device=device, own_code=own_code, evaluated=evaluated, **choices)
+            training = _created(source, tokens, device=device, own_code=own_code, evaluated=evaluated, **choices)
         except KeyboardInterrupt:
             click.echo("stopped before the training began; what was read so far is kept in the cache", err=True)
             sys.exit(130)
@@ -159,6 +168,15 @@ def command(
         _train_group(training, device, evaluated)
     else:
         _train_run(training, own_code=own_code or resume is None, evaluated=evaluated)
+
+
+def _given(ctx: click.Context, names: Collection[str]) -> str:
+    """Parameters of some names that stand on the command line, as they are written there."""
+    return ", ".join(
+        str(parameter.metavar if parameter.name == "source" else parameter.opts[-1])
+        for parameter in ctx.command.params
+        if parameter.name in names and ctx.get_parameter_source(parameter.name) is ParameterSource.COMMANDLINE
+    )
 
 
 def _train_run(experiment: Any, *, own_code: bool, evaluated: bool) -> None:
@@ -184,10 +202,16 @@ def _train_run(experiment: Any, *, own_code: bool, evaluated: bool) -> None:
     click.echo(f"run: {run.directory}")
     if run.pages is not None:
         click.echo(f"report: {run.pages.report}")
-    click.echo(f"new melodies: seqgan-music generate {options.shown(run.directory)} -n 16 -o out/")
+    click.echo(_next_command(run))
+
+
+def _next_command(run: Any) -> str:
+    what = "new melodies" if run.is_music else "new sequences"
+    return f"{what}: seqgan-music generate {options.shown(run.directory)} -n 16 -o out/"
 
 
 def _train_group(group: Any, device: str | None, evaluated: bool) -> None:
+    from seqgan_music.run import Run
     from seqgan_music.run_directory import CONFIG
 
     go_on = resume_command(group.directory, config.read_config(group.runs[group.seeds[0]] / CONFIG))
@@ -206,7 +230,7 @@ def _train_group(group: Any, device: str | None, evaluated: bool) -> None:
         raise Failure(f"{len(failures)} of {len(group.seeds)} runs failed: {'; '.join(failures)}")
     click.echo(
         f"group: {group.directory}\n"
-        f"new melodies: seqgan-music generate {options.shown(group.runs[group.seeds[0]])} -n 16 -o out/\n"
+        f"{_next_command(Run(group.runs[group.seeds[0]], own_code=group.own_code))}\n"
         f"beside another: seqgan-music compare {options.shown(group.directory)} GROUP"
     )
 
@@ -235,7 +259,8 @@ def train_members(
 
 
 def _created(
-    source: Path,
+    source: Path | None,
+    tokens: Path | None,
     *,
     preset: str | None,
     config_file: Path | None,
@@ -255,7 +280,7 @@ def _created(
     evaluated: bool,
     **reading: Any,
 ) -> Any:
-    base = config.preset(preset) if preset is not None else None
+    named = config.preset(preset) if preset is not None else {}
     own = config.read_config(config_file) if config_file else {}
     single = config.merge(*[config.parse_assignment(text) for text in assignments])
     weights = parse_objectives(objectives)
@@ -266,23 +291,39 @@ def _created(
     from seqgan_music.experiment import Experiment
     from seqgan_music.group import Group
     from seqgan_music.run_directory import new_directory, point_latest_at, read_facts
-    from seqgan_music.run_settings import lay, reading_options, resolve, shortcuts
+    from seqgan_music.run_settings import (
+        default_preset,
+        for_tokens,
+        is_steerable,
+        lay,
+        of_token_file,
+        reading_options,
+        resolve,
+        shortcuts,
+    )
+    from seqgan_music.token_file import read_tokens
 
     start = finetuning.open_run(init, own_code=own_code) if init else None
     shorts = shortcuts(algorithm, weights, lambda_, d_loss=d_loss, seed=seed, device=device, transpose=transpose)
     if read := options.reading_settings(**reading):
         shorts["reading"] = read
-    if base is None:
-        base = config.preset(config.default_preset(own, shorts, single))
-    settings = lay(finetuning.lay_under(base, start), own, shorts, single)
+    plain = of_token_file(named, own, single) if tokens is not None else {}
+    base = for_tokens(named) if plain else named or config.preset(default_preset(own, shorts, single))
+    settings = lay(finetuning.lay_under(base, start), plain, own, shorts, single)
     resolved = resolve(settings)
-    if d_loss is not None and (not has_discriminator(resolved) or resolved["algorithm"]["name"] == "mle"):
+    adversarial = has_discriminator(resolved, own_code=True)
+    if d_loss is not None and not adversarial:
         raise UsageError("--d-loss says what the discriminator is trained by, and here is none; leave it out")
     cache = Cache.of_user()
     each = minutes / seeds if minutes is not None and seeds is not None else minutes
     timer = timing.Timer(each, fixed=single.get("algorithm", {}), evaluate=evaluated, cache=cache)
-    with options.progress("reading") as progress:
-        found = corpus.read_corpus(source, processes=0, cache=cache, progress=progress, **reading_options(resolved))
+    found: Any
+    if tokens is not None:
+        found = read_tokens(tokens)
+    else:
+        with options.progress("reading") as progress:
+            how_read = reading_options(resolved)
+            found = corpus.read_corpus(source or "", processes=0, cache=cache, progress=progress, **how_read)
     name = resolved["algorithm"]["name"]
     how: dict[str, Any] = {"init": start, "adjust": timer, "cache": cache}
     group = None
@@ -298,26 +339,31 @@ def _created(
         point_latest_at(directory)
     facts = read_facts(experiment.directory)
     data, used = experiment.parts.dataset, facts["corpus"]
-    # `inspect` knows of no other run and nothing of these options.
-    pointer = "" if start is not None or read else f", see seqgan-music inspect {options.shown(source)}"
+    # `inspect` knows of no other run, nothing of these options, and of no file of tokens.
+    of_music = tokens is None
+    told = "" if source is None or start is not None or read else f", see seqgan-music inspect {options.shown(source)}"
+    refused = corpus.summary(corpus.Refusal(**refusal) for refusal in used["refused"])
+    if refused and not of_music:
+        told = f": {refused}"
     click.echo(
-        f"{used['pieces']} tunes; {len(used['refused'])} refused{pointer}\n"
-        f"windows of {data.length} tokens: {len(data.train)} train, {len(data.validation)} validation, "
-        f"{len(data.test)} test; vocabulary {data.vocab_size}; device {experiment.device}",
+        f"{used['pieces']} {'tunes' if of_music else 'sequences'}; {len(used['refused'])} refused{told}\n"
+        f"{'windows' if of_music else 'rows'} of {data.length} tokens: {len(data.train)} train, "
+        f"{len(data.validation)} validation, {len(data.test)} test; "
+        f"vocabulary {data.vocab_size}; device {experiment.device}",
         err=True,
     )
     weighed = resolved["objectives"]
-    if weighed and name == "mle":
-        click.echo("note: algorithm mle is paid by no reward; the objectives are only measured", err=True)
+    if not is_steerable(name) and (weighed or any("reward" in layer for layer in (own, shorts, single))):
+        measured = "; they are only measured" if weighed else ""
+        click.echo(f"note: algorithm {name} is not paid by objectives{measured}, and [reward] has no say", err=True)
     elif len(weighed) == 1 and next(iter(weighed.values())) != 1:
         click.echo("note: weights are relative, so that of a single objective changes nothing; --lambda does", err=True)
     for line in _costs_of_pieces(experiment):
         click.echo(line, err=True)
     if start is not None:
-        if used["refused"]:  # for reasons that `inspect`, which knows of no other run, need not have
-            refused = [corpus.Refusal(**refusal) for refusal in used["refused"]]
-            click.echo(f"refused: {corpus.summary(refused)}", err=True)
-        _say_where_it_starts(facts["init"], has_discriminator(resolved))
+        if refused and of_music:  # for reasons that `inspect`, which knows of no other run, need not have
+            click.echo(f"refused: {refused}", err=True)
+        _say_where_it_starts(facts["init"], adversarial)
     for line in [*timer.remarks(), *([str(timer.estimate)] if timer.estimate else [])]:
         click.echo(line if group is None else f"each of {seeds} runs: {line}", err=True)
     return group or experiment
@@ -353,7 +399,7 @@ def _say_where_it_starts(init: dict[str, Any], adversarial: bool) -> None:
     discriminator = own if adversarial else "without a discriminator"
     click.echo(
         f"starting from {init['run']} ({init['stage']}), {discriminator}: "
-        f"{init['nll_validation']:.3f} nats a token on the validation tunes",
+        f"{init['nll_validation']:.3f} nats a token on the validation part",
         err=True,
     )
     if moved := len(init["octaves"]):
@@ -420,7 +466,17 @@ def stopped(go_on: str) -> NoReturn:
 class Progress:
     """Records as they come: one line that moves on a terminal, plain lines elsewhere; quiet: words of warning alone."""
 
-    SHOWN = ("g_loss", "d_loss", "d_accuracy", "reward_mean", "reward_std", "entropy", "unique", "nll_validation")
+    SHOWN = (
+        "g_loss",
+        "omega",
+        "d_loss",
+        "d_accuracy",
+        "reward_mean",
+        "reward_std",
+        "entropy",
+        "unique",
+        "nll_validation",
+    )
     OBJECTIVES = 3  # at most, for a line has little room
 
     def __init__(self, *, quiet: bool = False) -> None:

@@ -19,9 +19,10 @@ if TYPE_CHECKING:
     from seqgan_music.midi import write as write_midi
     from seqgan_music.notes import Note, Piece
     from seqgan_music.run import Run
+    from seqgan_music.token_file import read_tokens
 
 __version__ = "0.1.0"
-__all__ = ["Note", "Piece", "Run", "read_corpus", "read_midi", "train", "write_midi"]
+__all__ = ["Note", "Piece", "Run", "read_corpus", "read_midi", "read_tokens", "train", "write_midi"]
 
 # Loaded when first used, so that importing the package imports neither torch nor music21.
 _WHERE = {
@@ -30,6 +31,7 @@ _WHERE = {
     "Run": ("run", "Run"),
     "read_corpus": ("corpus", "read_corpus"),
     "read_midi": ("midi", "read"),
+    "read_tokens": ("token_file", "read_tokens"),
     "train": ("experiment", "train"),
     "write_midi": ("midi", "write"),
 }

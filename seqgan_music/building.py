@@ -14,7 +14,7 @@ from seqgan_music.errors import UsageError
 from seqgan_music.generators import GENERATORS
 from seqgan_music.losses import DISCRIMINATOR_LOSSES, DiscriminatorLoss
 from seqgan_music.objectives import terms
-from seqgan_music.rewards import Reward, needs_discriminator
+from seqgan_music.rewards import MeasuredObjectives, Reward, lambdas
 
 if TYPE_CHECKING:
     from seqgan_music.dataset import Dataset
@@ -70,8 +70,7 @@ def build(
     # On the CPU, so that every device starts from the same weights.
     weights_rng = torch.Generator().manual_seed(seed)
     networks = {"generator": build_generator(settings, data, own_code=own_code)}
-    reward_options = {name: value for name, value in settings["reward"].items() if name != "lambda"}
-    if has_discriminator(settings):
+    if has_discriminator(settings, own_code=own_code):
         networks["discriminator"] = build_discriminator(settings, data, own_code=own_code)
     for name, network in networks.items():
         network.reset_parameters(weights_rng)
@@ -83,17 +82,21 @@ def build(
         name: (terms.read(name, own_code=own_code), weight) for name, weight in settings["objectives"].items()
     }
     discriminator = networks.get("discriminator")
-    reward = Reward(discriminator, loss, tokenizer, objectives, settings["reward"]["lambda"], **reward_options)
-    rng = torch.Generator(device).manual_seed(seed)
-    parts = Parts(networks["generator"], discriminator, loss=loss, reward=reward, dataset=data.to(device), rng=rng)
     options = dict(settings["algorithm"])
     factory = registry.resolve(ALGORITHMS, "algorithm", options.pop("name"), own_code=own_code)
+    reward = MeasuredObjectives(tokenizer, objectives)
+    if getattr(factory, "steerable", True):
+        how = dict(settings["reward"])
+        reward = Reward(discriminator, loss, tokenizer, objectives, how.pop("lambda"), **how)
+    rng = torch.Generator(device).manual_seed(seed)
+    parts = Parts(networks["generator"], discriminator, loss=loss, reward=reward, dataset=data.to(device), rng=rng)
     return parts, factory(parts, **options)
 
 
-def has_discriminator(settings: config.Config) -> bool:
-    """Whether settings want a discriminator: none is built or trained for naive RL."""
-    return needs_discriminator(settings["reward"]["lambda"], settings["reward"]["lambda_schedule"])
+def has_discriminator(settings: config.Config, *, own_code: bool = False) -> bool:
+    """Whether a discriminator is built and trained: the algorithm trains one, and it is ever worth something."""
+    algorithm = registry.resolve(ALGORITHMS, "algorithm", settings["algorithm"]["name"], own_code=own_code)
+    return bool(getattr(algorithm, "discriminated", True)) and max(lambdas(settings["reward"])) > 0
 
 
 def build_generator(settings: config.Config, data: Dataset, *, own_code: bool = False) -> Any:

@@ -36,22 +36,6 @@ def preset(name: str) -> Config:
     return _sections(tomllib.loads(text), f"preset {name!r}")
 
 
-def default_preset(*layers: Mapping[str, Mapping[str, Any]]) -> str:
-    """The preset to lay settings over that name none: ``steered`` where objectives have a share in the reward.
-
-    Examples
-    --------
-    >>> default_preset({"objectives": {"tonality": 1.0}}), default_preset({"run": {"seed": 3}})
-    ('steered', 'default')
-    """
-    merged = merge(*layers)
-    reward = merged.get("reward", {})
-    if not merged.get("objectives") or merged.get("algorithm", {}).get("name") == "mle":
-        return "default"
-    schedule = reward.get("lambda_schedule") or [[0, reward.get("lambda")]]
-    return "default" if all(list(point)[-1:] == [1] for point in schedule if isinstance(point, list)) else "steered"
-
-
 def read_config(path: str | Path) -> Config:
     """Settings from a TOML file.
 

@@ -315,30 +315,45 @@ def build(
     )
 
 
-def of_rows(tokens: np.ndarray, split: Mapping[str, Sequence[int]], tokenizer: Tokenizer, start: int) -> Dataset:
-    """Rows of tokens as the windows that they are; none of them ends, so that END is never drawn.
+def of_rows(
+    tokens: np.ndarray, split: Mapping[str, Sequence[int]], tokenizer: Any, start: int, *, length: int | None = None
+) -> Dataset:
+    """Rows of tokens as the windows that they are.
 
     Parameters
     ----------
-    tokens : ndarray (N, T), int
+    tokens : ndarray (N, L), int
+        A sequence in each row, -1 behind its last token.
     split : mapping of str to sequence of int
         Numbers of the rows of each part.
-    tokenizer : Tokenizer
-        Whose tokens they are.
+    tokenizer : Tokenizer or PlainTokens
+        Whose tokens they are. Under one of music no row ends, so that END is never drawn; rows of plain tokens are
+        followed by END and PAD where these are in the vocabulary.
     start : int
         Start token of every row.
+    length : int, optional
+        T; L if left out.
     """
-    small = tokens.astype(_smallest_integer(tokenizer.vocab_size))
+    length = length or tokens.shape[1]
+    musical = getattr(tokenizer, "musical", True)
+    end_id = -1 if musical else tokenizer.end_id
+    never = (tokenizer.end_id, tokenizer.pad_id, *tokenizer.start_ids.values()) if musical else tokenizer.never
+    ids = np.full((len(tokens), length), tokenizer.pad_id, dtype=_smallest_integer(tokenizer.vocab_size))
+    width = min(length, tokens.shape[1])
+    ids[:, :width] = np.where(tokens[:, :width] < 0, tokenizer.pad_id, tokens[:, :width])
+    if end_id >= 0:
+        filled = (tokens >= 0).sum(1)
+        ends = np.flatnonzero(filled < length)
+        ids[ends, filled[ends]] = end_id
     parts: dict[str, Any] = {
         part: Windows(
-            torch.from_numpy(small[list(split[part])]),
+            torch.from_numpy(ids[list(split[part])]),
             torch.full((len(split[part]),), start),
             torch.tensor(split[part]),
         )
         for part in PARTS
     }
-    never = (tokenizer.end_id, tokenizer.pad_id, *tokenizer.start_ids.values())
-    return Dataset(**parts, vocab_size=tokenizer.vocab_size, pad_id=tokenizer.pad_id, never=never)
+    return Dataset(**parts, vocab_size=tokenizer.vocab_size, end_id=end_id, pad_id=tokenizer.pad_id, never=never)
 
 
 def describe(source: Corpus, tokenizer: Tokenizer, *, length: int = 64) -> dict[str, Any]:

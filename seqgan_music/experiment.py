@@ -25,12 +25,13 @@ from seqgan_music import (
     tensorboard,
     timing,
 )
-from seqgan_music.algorithms.record import Record
+from seqgan_music.algorithms.record import STAGES, Record
 from seqgan_music.errors import Failure, UsageError
-from seqgan_music.evaluation import Closeness, finite
+from seqgan_music.evaluation import closeness, finite
 from seqgan_music.material import Material, prepare
 from seqgan_music.rewards import check_rounds
 from seqgan_music.run import Run
+from seqgan_music.token_file import TokenFile
 from seqgan_music.tokenizers import Tokenizer
 from seqgan_music.versions import versions
 
@@ -38,7 +39,6 @@ if TYPE_CHECKING:
     from seqgan_music.cache import Cache
     from seqgan_music.corpus import Corpus
     from seqgan_music.dataset import Dataset
-    from seqgan_music.token_file import TokenFile
 
 Measure = Callable[[Any, "Dataset"], dict[str, float]]
 """Figures of a generator and the data it is trained on; it draws no random numbers of the training's."""
@@ -81,7 +81,7 @@ class Experiment:
         self.directory, self.settings, self.measure = directory, settings, measure
         self.parts, self.algorithm = building.build(settings, tokenizer, data, weights=weights, own_code=own_code)
         self.device = self.parts.rng.device
-        self.closeness = Closeness(data, tokenizer, settings["run"]["seed"])
+        self.closeness = closeness(data, tokenizer, settings["run"]["seed"])
         self.records = 0
         self.best_distance: float | None = None
 
@@ -130,6 +130,7 @@ class Experiment:
         material = source if isinstance(source, Material) else prepare(source, settings, init=init, cache=cache)
         tokenizer, data = material.tokenizer, material.data
         resolved["reading"] = material.reading or resolved["reading"]
+        resolved["data"]["length"] = data.length  # which plain tokens say themselves
         weights = {} if init is None else finetuning.weights(resolved, data, init)
         experiment = cls(directory, resolved, tokenizer, data, own_code=True, weights=weights)
         # Before a training is clocked, which takes longer and would score what an untrained generator makes.
@@ -186,7 +187,7 @@ class Experiment:
         if "exported" in run_directory.read_facts(directory):
             raise UsageError(
                 f"{directory} is an exported run, without the state of its training; "
-                f"start a new run from it: seqgan-music train MIDI_FOLDER --init {directory}"
+                f"start a new run from it: seqgan-music train SOURCE --init {directory}"
             )
         if device is not None:
             settings["run"]["device"] = device
@@ -259,7 +260,7 @@ class Experiment:
             now = time.perf_counter()
             self._check_finite(plain)
             self.records += 1
-            measured = plain.phase == "adversarial" or (plain.phase == "mle" and plain.completed)
+            measured = plain.phase == "adversarial" or (plain.phase in STAGES and plain.completed)
             close = self._closeness() if measured else {}
             if self.measure is not None and plain.phase != "discriminator":
                 close |= self.measure(self.parts.generator, self.parts.dataset)
@@ -315,7 +316,7 @@ class Experiment:
 
 
 def train(
-    source: Corpus | str | Path,
+    source: Corpus | TokenFile | str | Path,
     *,
     algorithm: str | None = None,
     objectives: Mapping[str, float] | None = None,
@@ -332,12 +333,13 @@ def train(
     pages: bool = True,
     on_record: Callable[[Record, list[str]], None] | None = None,
 ) -> Any:
-    """Train on a corpus and open the finished run.
+    """Train on a corpus, or on a file of tokens, and open the finished run.
 
     Parameters
     ----------
-    source : Corpus, str or Path
-        A corpus, or the folder or file to read it from.
+    source : Corpus, TokenFile, str or Path
+        A corpus, or the folder or file to read it from; or what `seqgan_music.token_file.read_tokens` read, which is no
+        music unless the settings name a tokenizer of music.
     algorithm : str, optional
         A name of `seqgan_music.algorithms.ALGORITHMS`.
     objectives : mapping of str to float, optional
@@ -345,7 +347,8 @@ def train(
     lambda_ : float, optional
         Share of the discriminator in the reward; 0.5 where objectives are given.
     preset : str, optional
-        Settings to start from; ``"default"`` if left out, or ``"steered"`` where objectives have a share in the reward.
+        Settings to start from; if left out ``"default"``, or ``"steered"`` where objectives have a share in the reward,
+        or ``"tokens"`` for what is no music.
     settings : mapping, optional
         Sections of options laid over the preset.
     directory : str or Path, optional
@@ -380,10 +383,12 @@ def train(
         run_settings.shortcuts(algorithm, objectives, lambda_, seed=seed, device=device, transpose=transpose),
         settings or {},
     ]
-    base = config.preset(config.default_preset(*given) if preset is None else preset)
-    layers = run_settings.lay(finetuning.lay_under(base, start), *given)
+    named = config.preset(preset) if preset is not None else {}
+    plain = run_settings.of_token_file(named, *given) if isinstance(source, TokenFile) else {}
+    base = run_settings.for_tokens(named) if plain else named or config.preset(run_settings.default_preset(*given))
+    layers = run_settings.lay(finetuning.lay_under(base, start), plain, *given)
     resolved = run_settings.resolve(layers)
-    if not isinstance(source, corpus.Corpus):
+    if not isinstance(source, corpus.Corpus | TokenFile):
         source = corpus.read_corpus(source, **run_settings.reading_options(resolved))
     where = Path(directory) if directory is not None else run_directory.new_directory(resolved["algorithm"]["name"])
     timer = None

@@ -96,7 +96,7 @@ def weights(settings: config.Config, data: Dataset, init: Run) -> Weights:
             f"the weights of --init {init.directory} do not fit {other or 'their own settings'}; leave it out"
         )
     if "discriminator" in saved and not (
-        building.has_discriminator(settings)
+        building.has_discriminator(settings, own_code=True)
         and settings["loss"] == init.settings["loss"]
         and _fit(building.build_discriminator(settings, data, own_code=True), saved["discriminator"])
     ):

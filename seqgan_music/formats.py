@@ -1,4 +1,4 @@
-"""Pieces as files: the formats, and a folder of them."""
+"""Pieces and sequences of tokens as files: the formats, and a folder of them."""
 
 from __future__ import annotations
 
@@ -7,19 +7,24 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from seqgan_music import midi, report, sound
+from seqgan_music import midi, report, sound, token_file
 from seqgan_music.errors import Failure, UsageError
-from seqgan_music.files import make_folder
+from seqgan_music.files import make_folder, write_whole
 from seqgan_music.notes import Piece
+from seqgan_music.token_file import Sequences
 
 Writer = Callable[[Piece, Path], None]
 FORMATS = ("mid", "wav", "png", "musicxml")
 """MIDI, sound, piano roll and score: each is the ending of its files."""
+OF_TOKENS = ("txt", "npz")
+"""Of sequences that are no music: lines of text, and the array ``tokens``; `token_file` says how, and reads both."""
+SAMPLES = "samples"
+"""The name, without its ending, of a file of sequences."""
 
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """What a folder holds after pieces were written into it.
+    """What a folder holds after something was written into it.
 
     Parameters
     ----------
@@ -33,19 +38,28 @@ class Written:
     others: int
 
 
-def check(formats: Sequence[str]) -> tuple[str, ...]:
+def check(formats: Sequence[str], *, musical: bool = True) -> tuple[str, ...]:
     """Formats in their order, each once.
+
+    Parameters
+    ----------
+    formats : sequence of str
+    musical : bool
+        Whether they are for pieces, or else for sequences that are no music.
 
     Raises
     ------
     UsageError
         None, or one that there is not.
     """
-    unknown = [name for name in formats if name not in FORMATS]
+    known, others, what = (FORMATS, OF_TOKENS, "music") if musical else (OF_TOKENS, FORMATS, "sequences of tokens")
+    unknown = [name for name in formats if name not in known]
+    if unknown and unknown[0] in others:
+        raise UsageError(f"format {unknown[0]!r} is not for {what}; there are: {', '.join(known)}")
     if unknown or not formats:
-        what = f"unknown format {unknown[0]!r}" if unknown else "no format"
-        raise UsageError(f"{what}; there are: {', '.join(FORMATS)}")
-    return tuple(name for name in FORMATS if name in formats)
+        said = f"unknown format {unknown[0]!r}" if unknown else "no format"
+        raise UsageError(f"{said}; there are: {', '.join(known)}")
+    return tuple(name for name in known if name in formats)
 
 
 def write_all(
@@ -87,6 +101,34 @@ def write_all(
             path = folder / f"{piece.title.replace(' ', '-')}.{name}"
             _writer(name, synthesizer)(piece, path)
             written.append(path)
+    return Written(tuple(written), _others(folder, written))
+
+
+def write_sequences(sequences: Sequences, folder: str | Path, formats: Sequence[str] = ("txt",)) -> Written:
+    """Write sequences that are no music into a folder, all into one file of each format, ``samples.txt`` and so on.
+
+    Parameters
+    ----------
+    sequences : sequence of sequences of int or of str
+    folder : str or Path
+        Made if it is missing.
+    formats : sequence of str
+        Of `OF_TOKENS`.
+
+    Raises
+    ------
+    UsageError
+        An unknown format.
+    Failure
+        A file or the folder cannot be written.
+    """
+    formats = check(formats, musical=False)
+    folder = Path(folder)
+    make_folder(folder)
+    content = {"txt": lambda: token_file.text_of(sequences).encode(), "npz": lambda: token_file.npz_of(sequences)}
+    written = [folder / f"{SAMPLES}.{name}" for name in formats]
+    for path, name in zip(written, formats, strict=True):
+        write_whole(path, content[name]())
     return Written(tuple(written), _others(folder, written))
 
 

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from seqgan_music.corpus import Corpus
     from seqgan_music.dataset import Dataset
     from seqgan_music.evaluation import Evaluation
+    from seqgan_music.token_file import TokenFile
     from seqgan_music.tokenizers import Tokenizer
 
 Adjust = Callable[[config.Config, "Tokenizer", "Dataset"], config.Config]
@@ -62,7 +63,7 @@ class Group:
     @classmethod
     def create(
         cls,
-        source: Corpus,
+        source: Corpus | TokenFile,
         settings: Mapping[str, Mapping[str, Any]],
         directory: Path,
         seeds: Sequence[int],
@@ -75,7 +76,7 @@ class Group:
 
         Parameters
         ----------
-        source : Corpus
+        source : Corpus or TokenFile
         settings : mapping
             Sections of options, see `seqgan_music.finetuning.lay_under` for those of a run to start from; ``run.seed``
             does not matter.

@@ -6,7 +6,7 @@ Equations are those of Yu et al. 2017 (arXiv 1609.05473) unless another paper is
 from __future__ import annotations
 
 import math
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -15,7 +15,12 @@ from torch.nn import functional as F
 from seqgan_music.errors import UsageError
 from seqgan_music.modes import evaluating
 
+if TYPE_CHECKING:
+    from seqgan_music.generators import Generator
+
 ROWS_AT_ONCE = 1024  # small enough for the discriminator's activations to stay in a processor's cache
+LOGITS_AT_ONCE = {"cpu": 2**20, "cuda": 2**28, "mps": 2**26}
+"""Logits computed at once where not all are needed together; on a processor what its cache holds."""
 
 
 def likelihood_loss(logits: Tensor, ids: Tensor, pad_id: int) -> Tensor:
@@ -40,6 +45,102 @@ def sequence_log_prob(logits: Tensor, ids: Tensor, pad_id: int) -> Tensor:
     """Log-probability (B, T) of every token, 0 for PAD."""
     losses = F.cross_entropy(logits.flatten(0, 1), ids.flatten(), ignore_index=pad_id, reduction="none")
     return -losses.view_as(ids)
+
+
+def likelihood_loss_of(generator: Generator, read: Tensor, start: Tensor, ids: Tensor, pad_id: int) -> Tensor:
+    """`likelihood_loss` of a generator, where the vocabulary is wide without ever holding all its logits.
+
+    Parameters
+    ----------
+    generator : Generator
+    read : Tensor (B, T), int64
+        The ids it reads: `ids` themselves, unless it is to be taught by others.
+    start : Tensor (B,), int64
+    ids : Tensor (B, T), int64
+        The ids it is to predict.
+    pad_id : int
+        Steps with this id do not count; a value outside the vocabulary counts all.
+
+    Returns
+    -------
+    Tensor, scalar
+        In nats per token.
+    """
+    factors = _factors(generator, read, start)
+    if factors is None:
+        return likelihood_loss(generator(read, start), ids, pad_id)
+    counted = (ids != pad_id).flatten()
+    share = counted.to(factors[0].dtype) / counted.sum()
+    loss: Tensor = _CrossEntropyInChunks.apply(*factors, ids.flatten() * counted, share)  # type: ignore[no-untyped-call]
+    return loss
+
+
+def log_prob_of(generator: Generator, ids: Tensor, start: Tensor, pad_id: int) -> Tensor:
+    """`sequence_log_prob` (B, T) of a generator, without gradients, where the vocabulary is wide in chunks."""
+    with torch.no_grad():
+        factors = _factors(generator, ids, start)
+        if factors is None:
+            return sequence_log_prob(generator(ids, start), ids, pad_id)
+        hidden, weight, bias = factors
+        each = ids.flatten()
+        chunks = [
+            sequence_log_prob(F.linear(hidden[rows], weight, bias)[None], each[None, rows], pad_id)
+            for rows in _chunks(hidden, weight)
+        ]
+        return torch.cat(chunks, 1).view_as(ids)
+
+
+def _factors(generator: Any, ids: Tensor, start: Tensor) -> tuple[Tensor, Tensor, Tensor] | None:
+    """A generator's `factors`, hidden as (B · T, H), if it has them and its logits are too many to be computed at
+    once."""
+    if not hasattr(generator, "factors") or ids.numel() * generator.vocab_size <= LOGITS_AT_ONCE[ids.device.type]:
+        return None
+    factors = generator.factors(ids, start)
+    if factors is None:
+        return None
+    hidden, weight, bias = factors
+    return hidden.flatten(0, 1), weight, bias
+
+
+def _chunks(hidden: Tensor, weight: Tensor) -> list[slice]:
+    """Rows (M, H) to be taken at once."""
+    rows = max(1, LOGITS_AT_ONCE[hidden.device.type] // len(weight))
+    return [slice(first, first + rows) for first in range(0, len(hidden), rows)]
+
+
+class _CrossEntropyInChunks(torch.autograd.Function):
+    """Σ shareᵢ · cross entropy of idsᵢ and the logits hiddenᵢ · weightᵀ + bias.
+
+    Its gradient is taken with it, while a chunk's logits are in the cache. PyTorch's own `linear_cross_entropy` does
+    the same, but came with version 2.13, and its first call imports PyTorch's compiler.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor, ids: Tensor, share: Tensor) -> Tensor:
+        """Hidden (M, H), weight (V, H), bias (V,), ids (M,), share (M,): the loss, a scalar."""
+        loss = hidden.new_zeros(())
+        of_hidden, of_weight, of_bias = torch.empty_like(hidden), torch.zeros_like(weight), torch.zeros_like(bias)
+        chunks = _chunks(hidden, weight)
+        place = hidden.new_empty(2, len(hidden[chunks[0]]), len(weight))  # for all chunks: fresh memory is slow
+        for rows in chunks:
+            part, chosen, worth = hidden[rows], ids[rows, None], share[rows, None]
+            logits, gradient = place[:, : len(part)]
+            torch.addmm(bias, part, weight.t(), out=logits)
+            torch.softmax(logits, 1, out=gradient)
+            log_total = logits.amax(1, keepdim=True) - gradient.amax(1, keepdim=True).log()
+            loss += torch.where(worth == 0, 0.0, worth * (log_total - logits.gather(1, chosen))).sum()
+            # Of the logits: (probability − one-hot) · share.
+            gradient.scatter_add_(1, chosen, gradient.new_full(chosen.shape, -1.0)).mul_(worth)
+            torch.mm(gradient, weight, out=of_hidden[rows])
+            of_weight.addmm_(gradient.t(), part)
+            of_bias += gradient.sum(0)
+        ctx.save_for_backward(of_hidden, of_weight, of_bias)
+        return loss
+
+    @staticmethod
+    def backward(ctx: Any, *outer: Tensor) -> tuple[Tensor | None, ...]:
+        """The gradients that `forward` took, times that of its result."""
+        return (*(outer[0] * gradient for gradient in ctx.saved_tensors), None, None)
 
 
 def policy_gradient_loss(log_prob: Tensor, values: Tensor, mask: Tensor) -> Tensor:

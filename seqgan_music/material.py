@@ -7,10 +7,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from seqgan_music import config, corpus, dataset, finetuning, registry, run_settings, transposition
 from seqgan_music.errors import UsageError
 from seqgan_music.token_file import TokenFile
-from seqgan_music.tokenizers import TOKENIZERS, Tokenizer
+from seqgan_music.tokenizers import Tokenizer
 
 if TYPE_CHECKING:
     from seqgan_music.cache import Cache
@@ -18,6 +20,8 @@ if TYPE_CHECKING:
     from seqgan_music.dataset import Dataset
     from seqgan_music.notes import Piece
     from seqgan_music.run import Run
+
+Settings = Mapping[str, Mapping[str, Any]]
 
 
 @dataclasses.dataclass(frozen=True, slots=True, eq=False)
@@ -45,7 +49,7 @@ class Material:
 
 def prepare(
     source: Corpus | TokenFile,
-    settings: Mapping[str, Mapping[str, Any]],
+    settings: Settings,
     *,
     init: Run | None = None,
     cache: Cache | None = None,
@@ -55,7 +59,8 @@ def prepare(
     Parameters
     ----------
     source : Corpus or TokenFile
-        Rows of tokens mean what the tokenizer of the settings says of them, in its first metre; none of them ends.
+        Rows of tokens mean what the tokenizer of the settings says of them: one of music, in its first metre and
+        without END, or that of plain tokens, whose T is the longest row's unless settings say it.
     settings, init, cache
         As for `Experiment.create`.
 
@@ -66,8 +71,8 @@ def prepare(
     """
     resolved = run_settings.resolve(settings)
     if isinstance(source, TokenFile):
-        return _rows(source, resolved)
-    if source.every_part and not run_settings.reading_options(resolved)["every_part"]:
+        return _rows(source, settings, resolved, init)
+    if run_settings.reading_options(resolved)["every_part"] < source.every_part:
         name = resolved["tokenizer"]["name"]
         raise UsageError(f"the corpus was read with every part, but tokenizer {name!r} takes a melody; read it anew")
     read = dataclasses.asdict(source.reading)
@@ -92,38 +97,84 @@ def prepare(
     return Material(tokenizer, data, about, read, moved)
 
 
-def _rows(source: TokenFile, resolved: config.Config) -> Material:
-    if source.length != resolved["data"]["length"]:
-        raise UsageError(
-            f"{source.path} has rows of {source.length} tokens, but data.length is {resolved['data']['length']}; "
-            f"make it {source.length}"
-        )
+def _rows(source: TokenFile, settings: Settings, resolved: config.Config, init: Run | None) -> Material:
+    """Rows of a file as windows, whose tokens mean what the settings say."""
     if resolved["data"]["transpose"] != "none":
         raise UsageError("rows of tokens have no notes to transpose; leave data.transpose at 'none'")
-    tokenizer = _fitted(resolved, ())
-    if (most := int(source.tokens.max())) >= tokenizer.end_id:
-        row = int((source.tokens == most).any(1).argmax()) + 1
-        raise UsageError(
-            f"{source.path} has token {most} in row {row}, but tokenizer {resolved['tokenizer']['name']!r} has "
-            f"{tokenizer.end_id}, from 0 to {tokenizer.end_id - 1}"
-        )
+    musical = run_settings.is_music(resolved)
+    if init is not None:
+        if init.is_music > musical:
+            raise UsageError(
+                f"the run {init.directory} is of music, but {source.path} has plain tokens; start from a run of such "
+                f"tokens, or say with tokenizer.name={init.settings['tokenizer']['name']} that they mean notes"
+            )
+        finetuning.check_tokenizer(resolved, init)
+    tokenizer: Any = init.tokenizer if init is not None else _fitted(resolved, () if musical else source)
+    ids = _notes(source, resolved, tokenizer) if musical else tokenizer.ids(source)
+    lengths = source.lengths
+    given = musical or "length" in settings.get("data", {})
+    length = resolved["data"]["length"] if given else source.length + tokenizer.ends
+    refused = [] if musical else _of_other_length(source, lengths, length, tokenizer.ends)
+    left_out = {refusal.path for refusal in refused}
     start = next(iter(tokenizer.start_ids.values()))
-    encoded: dataset.Encoded = {number: [[start, *row]] for number, row in enumerate(source.tokens.tolist())}
-    refused = dataset.drop_copies(encoded, source.names)
+    encoded: dataset.Encoded = {
+        number: [[start, *row[:filled].tolist()]]
+        for number, (row, filled, name) in enumerate(zip(ids, lengths, source.names, strict=True))
+        if name not in left_out
+    }
+    refused += dataset.drop_copies(encoded, source.names)
     if len(encoded) < len(dataset.PARTS):
+        why = f" ({corpus.summary(refused)})" if refused else ""
         raise UsageError(
-            f"{source.path} has {len(encoded)} distinct row{'s' if len(encoded) > 1 else ''} in {len(source)}; "
-            "training, validation and test part need one each at least"
+            f"{source.path} has {len(encoded)} distinct {source.unit}{'' if len(encoded) == 1 else 's'} in "
+            f"{len(source)} that can be used{why}; training, validation and test part need one each at least"
         )
     split = _split(encoded, resolved)
-    data = dataset.of_rows(source.tokens, split, tokenizer, start)
+    data = dataset.of_rows(ids, split, tokenizer, start, length=length)
     return Material(tokenizer, data, _about(source.path, source.digest, source.names, split, refused, data))
 
 
-def _fitted(resolved: config.Config, pieces: Sequence[Piece]) -> Tokenizer:
+def _notes(source: TokenFile, resolved: config.Config, tokenizer: Tokenizer) -> np.ndarray:
+    """Ids of a file whose tokens a tokenizer of music reads."""
+    name, length = resolved["tokenizer"]["name"], resolved["data"]["length"]
+    if source.words:
+        raise UsageError(f"{source.path} has words, such as {source.words[0]!r}, but tokenizer {name!r} reads integers")
+    lengths = source.lengths
+    if (shortest := int(lengths.min())) < source.length:
+        raise UsageError(
+            f"{source.path} has {shortest} tokens in {source.names[int(lengths.argmin())]}, but {source.length} in "
+            f"others; for tokenizer {name!r} all need as many"
+        )
+    if source.length != length:
+        raise UsageError(
+            f"{source.path} has rows of {source.length} tokens, but data.length is {length}; make it {source.length}"
+        )
+    if (most := int(source.tokens.max())) >= tokenizer.end_id:
+        row = source.names[int((source.tokens == most).any(1).argmax())]
+        raise UsageError(
+            f"{source.path} has token {most} in {row}, but tokenizer {name!r} has {tokenizer.end_id}, "
+            f"from 0 to {tokenizer.end_id - 1}"
+        )
+    return source.tokens
+
+
+def _of_other_length(source: TokenFile, lengths: np.ndarray, length: int, ends: bool) -> list[corpus.Refusal]:
+    """Rows that do not fit T tokens, or do not fill them although nothing says where they end."""
+    room = length - ends
+    return [
+        corpus.Refusal(
+            source.names[row],
+            "too long" if lengths[row] > room else "too short",
+            f"{lengths[row]} tokens, where there are {'at most ' if ends else ''}{room}",
+        )
+        for row in np.flatnonzero((lengths > room) | ((lengths < room) & (not ends)))
+    ]
+
+
+def _fitted(resolved: config.Config, source: Sequence[Piece] | TokenFile) -> Tokenizer:
     options = dict(resolved["tokenizer"])
-    factory = registry.resolve(TOKENIZERS, "tokenizer", options.pop("name"), own_code=True)
-    tokenizer: Tokenizer = factory.fit(pieces, **options)
+    factory = registry.resolve(run_settings.TABLES["tokenizer"], "tokenizer", options.pop("name"), own_code=True)
+    tokenizer: Tokenizer = factory.fit(source, **options)
     return tokenizer
 
 

@@ -33,7 +33,8 @@ if TYPE_CHECKING:
 
 FILE = "scores.npz"
 CODE = (
-    *("evaluation/__init__.py", "evaluation/objectives.py", "metrics/*.py", "objectives/*.py"),
+    *(f"evaluation/{name}.py" for name in ("__init__", "melodies", "objectives", "phrases", "tokens", "windows")),
+    *("metrics/*.py", "objectives/*.py"),
     *("run.py", "sampling.py", "dataset.py", "notes.py", "tokenizers/*.py"),
 )
 """What measures and samples, beside the run's own tokenizer and generator."""

@@ -99,14 +99,26 @@ def _load_file(path: Path, kind: str) -> Any:
 def options_of(factory: Any) -> dict[str, Any]:
     """Keyword-only options of a constructor or function and their defaults.
 
+    Those of a base class are among them where a constructor takes ``**options`` to hand them on.
+
     Examples
     --------
     >>> def window(length, *, stride=4): ...
     >>> options_of(window)
     {'stride': 4}
     """
-    parameters = inspect.signature(factory).parameters.values()
-    return {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY and p.default is not p.empty}
+    return {name: p.default for name, p in _parameters(factory).items() if p.default is not p.empty}
+
+
+def _parameters(factory: Any) -> dict[str, inspect.Parameter]:
+    """Keyword-only parameters by name, a base class's first."""
+    signature = inspect.signature(factory).parameters.values()
+    found = {p.name: p for p in signature if p.kind is p.KEYWORD_ONLY}
+    if isinstance(factory, type) and any(p.kind is p.VAR_KEYWORD for p in signature):
+        constructors = [cls for cls in factory.__mro__ if "__init__" in vars(cls)]
+        for base in constructors[1:2]:
+            return _parameters(base) | found
+    return found
 
 
 def check_options(factory: Any, options: Mapping[str, Any], what: str) -> None:
@@ -124,7 +136,7 @@ def check_options(factory: Any, options: Mapping[str, Any], what: str) -> None:
             near = difflib.get_close_matches(option, known, n=1)
             hint = f"did you mean {near[0]!r}? " if near else ""
             raise UsageError(f"{what} has no option {option!r}; {hint}it has: {', '.join(sorted(known)) or 'none'}")
-        annotation = inspect.signature(factory).parameters[option].annotation
+        annotation = _parameters(factory)[option].annotation
         if annotation in kinds:
             check_type(value, kinds[annotation], f"{what}: {option}")
 

@@ -13,10 +13,10 @@ import numpy as np
 
 from seqgan_music import files
 from seqgan_music.errors import UsageError
-from seqgan_music.evaluation import COLUMNS, REAL
+from seqgan_music.evaluation import REAL
 from seqgan_music.evaluation.objectives import OBJECTIVE, Objectives, undefined
 from seqgan_music.evaluation.temperatures import PLANE
-from seqgan_music.metrics import TABLES
+from seqgan_music.metrics import TABLES, TOKEN_TABLES
 
 if TYPE_CHECKING:
     from seqgan_music.evaluation import Evaluation
@@ -31,8 +31,9 @@ UNDEFINED = "Samples of which an objective is undefined are left out of its mean
 LABELS = ((9, -9), (-9, 7), (-30, 13), (30, -19))  # points from a curve's marker to its label, for each curve another
 
 
-def table(evaluation: Evaluation, columns: Sequence[str] = COLUMNS) -> str:
-    """The rows of an evaluation as Markdown, which reads as plain text too."""
+def table(evaluation: Evaluation, columns: Sequence[str] | None = None) -> str:
+    """The rows of an evaluation as Markdown, which reads as plain text too; its own `columns`, if left out."""
+    columns = evaluation.columns if columns is None else columns
     head = ["", *(evaluation.metrics[name].title for name in columns)]
     return _aligned(head, [[row, *(figure_text(of[name]) for name in columns)] for row, of in evaluation.rows.items()])
 
@@ -67,7 +68,8 @@ def summary(evaluation: Evaluation) -> str:
 
 
 def tables(evaluation: Evaluation, *, explain: bool = False) -> str:
-    """A table for each question of `seqgan_music.metrics.TABLES`, of the metrics that were measured, and `objectives`.
+    """A table for each question of `seqgan_music.metrics.TABLES`, or `TOKEN_TABLES`, of the metrics that were measured,
+    and `objectives`.
 
     Parameters
     ----------
@@ -78,7 +80,7 @@ def tables(evaluation: Evaluation, *, explain: bool = False) -> str:
     measured = {name for values in evaluation.rows.values() for name in values}
     meanings = evaluation.metrics
     blocks = []
-    for question, names in TABLES.items():
+    for question, names in (TABLES if evaluation.objectives.musical else TOKEN_TABLES).items():
         if columns := [name for name in names if name in measured]:
             explained = ["", _explained(columns, meanings)] if explain else []
             blocks.append("\n".join([question, "", table(evaluation, columns), *explained]))
@@ -203,7 +205,8 @@ def draw_curves(curves: Curves, path: str | Path) -> None:
     axes.grid(color="#e2e8f0", linewidth=0.6)
     axes.set_axisbelow(True)
     axes.set_xlabel("← samples more varied      Self-BLEU-4      samples more alike →")
-    axes.set_ylabel("← fewer phrases of real tunes      BLEU-4      more →")
+    phrases = "phrases of real tunes" if curves.objectives.musical else "runs of tokens of held-out sequences"
+    axes.set_ylabel(f"← fewer {phrases}      BLEU-4      more →")
     note = "Numbers are temperatures, a ring the one chosen on the validation part."
     axes.set_title(f"Quality against diversity\n{note}", fontsize=9, loc="left")
     if outside:

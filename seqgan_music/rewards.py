@@ -6,15 +6,19 @@ ORGAN's (Guimaraes et al. 2017, arXiv 1705.10843).
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from seqgan_music.errors import Failure, UsageError
 from seqgan_music.losses import scores_of
+from seqgan_music.metrics.bleu import References
+from seqgan_music.metrics.sequences import Sequences
 
 if TYPE_CHECKING:
     from seqgan_music.dataset import Dataset
@@ -27,120 +31,32 @@ REAL_WINDOWS, REAL_PIECES = 2048, 128  # on which objectives are tried; the latt
 RESCALINGS = ("none", "batch")
 
 
-class Reward:
-    """The reward of finished sequences, and the running mean of each of its parts.
-
-    Where an objective is not defined, its part is worth 0.
+class MeasuredObjectives:
+    """Objectives that are measured and pay nothing: all that an algorithm has whose reward is none or its own.
 
     Parameters
     ----------
-    discriminator : Discriminator or None
-        Not needed where λ is 0.
-    loss : DiscriminatorLoss
-        The loss the discriminator is trained with, which says how its score becomes a reward.
     tokenizer : Tokenizer, optional
-        Reads ids as melodies, for the objectives.
+        Reads ids as melodies.
     objectives : mapping of str to (Term, float), optional
-        Objectives and their weights by name. With λ = 1 they are measured and pay nothing.
-    lambda_ : float
-        Share of the discriminator.
-    uniqueness : bool
-        Multiply a sequence's reward by the share of different sequences in its batch over its copies there, itself
-        included, as ORGAN's authors do.
-    rescale : "none" or "batch"
-        "batch": stretch what each objective pays to [0, 1] within each batch, as ORGAN's authors do; a melody's worth
-        then depends on its neighbours. Where all are worth the same nothing is stretched.
-    lambda_schedule : sequence of (int, float)
-        Rounds, counted from 0, and the λ at them; between them it goes in a straight line. In place of `lambda_`.
-    programme : sequence of (int, sequence of str)
-        For so many rounds these objectives alone pay, then those of the next entry; the last entry stays. Empty: all
-        do, all the time.
+        Objectives and their weights by name.
 
     Raises
     ------
     UsageError
-        λ outside [0, 1], negative weights or none above 0 where they are needed, or a schedule that makes no sense.
-
-    Notes
-    -----
-    A batch is the B sequences of one roll-out and prefix, however many lanes are scored at once.
+        Objectives without a tokenizer of music.
     """
 
+    discriminator: Discriminator | None = None
+    steers = False
+
     def __init__(
-        self,
-        discriminator: Discriminator | None,
-        loss: DiscriminatorLoss,
-        tokenizer: Tokenizer | None = None,
-        objectives: Mapping[str, tuple[Term, float]] | None = None,
-        lambda_: float = 1.0,
-        *,
-        uniqueness: bool = False,
-        rescale: str = "none",
-        lambda_schedule: Sequence[Sequence[Any]] = (),
-        programme: Sequence[Sequence[Any]] = (),
+        self, tokenizer: Tokenizer | None = None, objectives: Mapping[str, tuple[Term, float]] | None = None
     ) -> None:
-        self.discriminator = discriminator
-        self.loss = loss
         self.tokenizer = tokenizer
         self.objectives = dict(objectives or {})
-        self.uniqueness, self.rescale = uniqueness, rescale
-        weights = {name: weight for name, (_, weight) in self.objectives.items()}
-        check(weights, lambda_, rescale, lambda_schedule, programme)
-        self.schedule = [(int(at), float(value)) for at, value in lambda_schedule] or [(0, lambda_)]
-        self.programme = [(int(rounds), list(names)) for rounds, names in programme]
-        self._parts: dict[str, tuple[Tensor, Tensor]] = {}
-        if self.objectives and tokenizer is None:
+        if self.objectives and not getattr(tokenizer, "musical", tokenizer is not None):
             raise UsageError("objectives score notes, and these sequences are not music")
-        if discriminator is None and any(value > 0 for _, value in self.schedule):
-            raise ValueError("lambda above 0 needs a discriminator")
-        self.begin_round(0)
-
-    @property
-    def steers(self) -> bool:
-        """Whether objectives ever have a share."""
-        return any(value < 1 for _, value in self.schedule)
-
-    def begin_round(self, number: int) -> None:
-        """Take λ and the paid objectives of a round, counted from 0."""
-        self.lambda_ = _interpolated(self.schedule, number)
-        names = self._paid_in(number)
-        self.shares = {name: weight for name, (_, weight) in self.objectives.items() if name in names and weight > 0}
-
-    def __call__(self, ids: Tensor, group: Tensor, start: Tensor) -> Tensor:
-        """Rewards of finished sequences.
-
-        Parameters
-        ----------
-        ids : Tensor (M, T), int64
-        group : Tensor (M,), int64
-            One number below M for the B sequences of one roll-out and prefix, for parts that look at a batch.
-        start : Tensor (M,), int64
-
-        Returns
-        -------
-        Tensor (M,)
-            In [0, 1].
-        """
-        reward = torch.zeros((), device=ids.device)
-        if self.lambda_ > 0:
-            reward = reward + self.lambda_ * self._note("discriminator", self.realness(ids))
-        if self.lambda_ < 1:
-            assert self.tokenizer is not None
-            total = sum(self.shares.values())
-            melodies = self.tokenizer.melodies(ids, start)
-            for name, weight in self.shares.items():
-                paid = self.objectives[name][0](melodies).nan_to_num(0.0)
-                if self.rescale == "batch":
-                    paid = stretched(paid, group)
-                self._note(name, paid)
-                reward = reward + (1 - self.lambda_) * weight / total * paid
-        return reward * uniqueness(ids, group) if self.uniqueness else reward
-
-    def realness(self, ids: Tensor) -> Tensor:
-        """The discriminator's part alone, (M,)."""
-        discriminator = self.discriminator
-        assert discriminator is not None
-        return self.loss.reward(scores_of(discriminator, ids))
 
     def measure(self, ids: Tensor, start: Tensor) -> dict[str, float]:
         """Of every objective, paid or not, the mean over sequences (M, T) for which it is defined, NaN if there are
@@ -209,21 +125,121 @@ class Reward:
             }
         return found
 
+
+class Reward(MeasuredObjectives):
+    """The reward of finished sequences, and the running mean of each of its parts.
+
+    Where an objective is not defined, its part is worth 0.
+
+    Parameters
+    ----------
+    discriminator : Discriminator or None
+        Not needed where λ is 0.
+    loss : DiscriminatorLoss
+        The loss the discriminator is trained with, which says how its score becomes a reward.
+    tokenizer : Tokenizer, optional
+        Reads ids as melodies, for the objectives.
+    objectives : mapping of str to (Term, float), optional
+        Objectives and their weights by name. With λ = 1 they are measured and pay nothing.
+    lambda_ : float
+        Share of the discriminator.
+    uniqueness : bool
+        Multiply a sequence's reward by the share of different sequences in its batch over its copies there, itself
+        included, as ORGAN's authors do.
+    rescale : "none" or "batch"
+        "batch": stretch what each objective pays to [0, 1] within each batch, as ORGAN's authors do; a melody's worth
+        then depends on its neighbours. Where all are worth the same nothing is stretched.
+    lambda_schedule : sequence of (int, float)
+        Rounds, counted from 0, and the λ at them; between them it goes in a straight line. In place of `lambda_`.
+    programme : sequence of (int, sequence of str)
+        For so many rounds these objectives alone pay, then those of the next entry; the last entry stays. Empty: all
+        do, all the time.
+
+    Raises
+    ------
+    UsageError
+        λ outside [0, 1], negative weights or none above 0 where they are needed, or a schedule that makes no sense.
+
+    Notes
+    -----
+    A batch is the B sequences of one roll-out and prefix, however many lanes are scored at once.
+    """
+
+    def __init__(
+        self,
+        discriminator: Discriminator | None,
+        loss: DiscriminatorLoss,
+        tokenizer: Tokenizer | None = None,
+        objectives: Mapping[str, tuple[Term, float]] | None = None,
+        lambda_: float = 1.0,
+        *,
+        uniqueness: bool = False,
+        rescale: str = "none",
+        lambda_schedule: Sequence[Sequence[Any]] = (),
+        programme: Sequence[Sequence[Any]] = (),
+    ) -> None:
+        super().__init__(tokenizer, objectives)
+        self.discriminator = discriminator
+        self.loss = loss
+        self.uniqueness, self.rescale = uniqueness, rescale
+        weights = {name: weight for name, (_, weight) in self.objectives.items()}
+        check(weights, lambda_, rescale, lambda_schedule, programme)
+        self.schedule = [(int(at), float(value)) for at, value in lambda_schedule] or [(0, lambda_)]
+        self.programme = [(int(rounds), list(names)) for rounds, names in programme]
+        self._parts = _Means()
+        ever = [value for _, value in self.schedule]
+        if discriminator is None and max(ever) > 0:
+            raise ValueError("lambda above 0 needs a discriminator")
+        self.steers = min(ever) < 1  # whether objectives ever have a share
+        self.begin_round(0)
+
+    def begin_round(self, number: int) -> None:
+        """Take λ and the paid objectives of a round, counted from 0."""
+        self.lambda_ = _interpolated(self.schedule, number)
+        names = self._paid_in(number)
+        self.shares = {name: weight for name, (_, weight) in self.objectives.items() if name in names and weight > 0}
+
+    def __call__(self, ids: Tensor, group: Tensor, start: Tensor) -> Tensor:
+        """Rewards of finished sequences.
+
+        Parameters
+        ----------
+        ids : Tensor (M, T), int64
+        group : Tensor (M,), int64
+            One number below M for the B sequences of one roll-out and prefix, for parts that look at a batch.
+        start : Tensor (M,), int64
+
+        Returns
+        -------
+        Tensor (M,)
+            In [0, 1].
+        """
+        reward = torch.zeros((), device=ids.device)
+        if self.lambda_ > 0:
+            reward = reward + self.lambda_ * self._parts.note("discriminator", self.realness(ids))
+        if self.lambda_ < 1:
+            assert self.tokenizer is not None
+            total = sum(self.shares.values())
+            melodies = self.tokenizer.melodies(ids, start)
+            for name, weight in self.shares.items():
+                paid = self.objectives[name][0](melodies).nan_to_num(0.0)
+                if self.rescale == "batch":
+                    paid = stretched(paid, group)
+                self._parts.note(name, paid)
+                reward = reward + (1 - self.lambda_) * weight / total * paid
+        return reward * uniqueness(ids, group) if self.uniqueness else reward
+
+    def realness(self, ids: Tensor) -> Tensor:
+        """The discriminator's part alone, (M,)."""
+        discriminator = self.discriminator
+        assert discriminator is not None
+        return self.loss.reward(scores_of(discriminator, ids))
+
     def means(self) -> dict[str, float]:
         """Mean of what every part was worth since the last call as ``reward_NAME``, if there are objectives; before
         shares and copies are counted."""
-        means = {f"reward_{name}": (total / count).item() for name, (total, count) in self._parts.items()}
-        self._parts = {}
+        means = self._parts.take()
         return means if self.objectives else {}
-
-    def _note(self, name: str, scores: Tensor) -> Tensor:
-        # Sums of so many bits are the same in whatever parts they are taken; MPS has none.
-        wide = torch.float32 if scores.device.type == "mps" else torch.float64
-        total, count = scores.to(wide).sum(), torch.tensor(len(scores), device=scores.device)
-        if name in self._parts:
-            total, count = total + self._parts[name][0], count + self._parts[name][1]
-        self._parts[name] = total, count
-        return scores
 
     def _paid_in(self, number: int) -> list[str]:
         names = list(self.objectives)
@@ -235,9 +251,96 @@ class Reward:
         return names
 
 
-def needs_discriminator(lambda_: float, lambda_schedule: Sequence[Sequence[Any]] = ()) -> bool:
-    """Whether λ is ever above 0."""
-    return any(value > 0 for _, value in lambda_schedule) if lambda_schedule else lambda_ > 0
+class BleuReward:
+    """BLEU of finished sequences against all windows of the training part: the reward of PG-BLEU.
+
+    Of the tokens before END, whatever they mean: in music a token is what the tokenizer makes of a note or a time step,
+    not a note event, which is what an evaluation counts. Smoothed as there, see `seqgan_music.metrics.bleu`. A sequence
+    without a token is worth 0.
+
+    Parameters
+    ----------
+    data : Dataset
+    n : int
+        Longest n-gram.
+    measured : MeasuredObjectives
+        What is measured beside it.
+
+    Raises
+    ------
+    UsageError
+        `n` is below 1.
+    """
+
+    discriminator = None
+    steers = False
+
+    def __init__(self, data: Dataset, n: int, measured: MeasuredObjectives) -> None:
+        if n < 1:
+            raise UsageError(f"algorithm.bleu_n must be at least 1, not {n!r}")
+        self.data, self.n = data, n
+        self.measure = measured.measure
+        self._parts = _Means()
+
+    def begin_round(self, number: int) -> None:
+        """Every round is like the others."""
+
+    def __call__(self, ids: Tensor, group: Tensor, start: Tensor) -> Tensor:
+        """Rewards (M,), in [0, 1], of finished sequences (M, T); they are `Reward`'s arguments."""
+        bleu = torch.from_numpy(np.nan_to_num(self._references.bleu(self._words(ids))[:, -1]))
+        return self._parts.note("bleu", bleu.to(torch.get_default_dtype()).to(ids.device))
+
+    def means(self) -> dict[str, float]:
+        """``reward_bleu``: mean of every sequence since the last call."""
+        return self._parts.take()
+
+    @functools.cached_property
+    def _references(self) -> References:
+        """Counted at the first use, for a run is built more often than it is trained."""
+        return References(self._words(self.data.train.ids), self.n)
+
+    def _words(self, ids: Tensor) -> Sequences:
+        rows = ids.cpu().numpy()
+        return Sequences(rows, (~((rows == self.data.end_id) | (rows == self.data.pad_id))).cumprod(1).sum(1))
+
+
+class _Means:
+    """Running means by name."""
+
+    def __init__(self) -> None:
+        self.sums: dict[str, tuple[Tensor, Tensor]] = {}
+
+    def note(self, name: str, scores: Tensor) -> Tensor:
+        """Count scores (M,) in, and give them."""
+        # Sums of so many bits are the same in whatever parts they are taken; MPS has none.
+        wide = torch.float32 if scores.device.type == "mps" else torch.float64
+        total, count = scores.to(wide).sum(), torch.tensor(len(scores), device=scores.device)
+        if name in self.sums:
+            total, count = total + self.sums[name][0], count + self.sums[name][1]
+        self.sums[name] = total, count
+        return scores
+
+    def take(self) -> dict[str, float]:
+        """The mean of everything since the last call as ``reward_NAME``."""
+        means = {f"reward_{name}": (total / count).item() for name, (total, count) in self.sums.items()}
+        self.sums = {}
+        return means
+
+
+def lambdas(section: Mapping[str, Any]) -> list[float]:
+    """Every λ that the settings ``[reward]`` name.
+
+    Examples
+    --------
+    >>> lambdas({"lambda": 0.5, "lambda_schedule": []}), lambdas({"lambda_schedule": [[0, 1.0], [10, 0.5]]})
+    ([0.5], [1.0, 0.5])
+
+    Raises
+    ------
+    UsageError
+        A schedule that makes no sense.
+    """
+    return [value for _, value in _checked_schedule(section.get("lambda_schedule", ()))] or [section["lambda"]]
 
 
 def check_rounds(rounds: int, lambda_schedule: Sequence[Sequence[Any]], programme: Sequence[Sequence[Any]]) -> None:
@@ -357,7 +460,7 @@ def check(
 
 
 def _checked_schedule(points: Sequence[Sequence[Any]]) -> list[tuple[int, float]]:
-    for point in points:
+    for point in points if isinstance(points, Sequence) else [points]:
         if not (
             isinstance(point, Sequence)
             and len(point) == 2
@@ -368,7 +471,7 @@ def _checked_schedule(points: Sequence[Sequence[Any]]) -> list[tuple[int, float]
         ):
             raise UsageError(
                 "reward.lambda_schedule must be pairs of a round, counted from 0, and a lambda in [0, 1], such as "
-                f"[[0, 1.0], [10, 0.5]], not {list(points)!r}"
+                f"[[0, 1.0], [10, 0.5]], not {points!r}"
             )
     rounds = [point[0] for point in points]
     if rounds != sorted(set(rounds)):

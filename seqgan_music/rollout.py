@@ -15,13 +15,10 @@ import torch
 from torch import Tensor
 
 from seqgan_music.modes import evaluating
-from seqgan_music.sampling import draw
+from seqgan_music.sampling import MEMORY_BUDGET, draw
 
 if TYPE_CHECKING:
     from seqgan_music.generators import Generator
-
-MEMORY_BUDGET = {"cpu": 12 * 2**20, "cuda": 4 * 2**30, "mps": 2**30}
-"""Bytes that the lanes computed at once may take; on a processor about what its cache holds."""
 
 
 class SequenceReward(Protocol):

@@ -24,6 +24,7 @@ from seqgan_music import (
     sampling,
     transposition,
 )
+from seqgan_music.algorithms.record import STAGES
 from seqgan_music.corpus import Corpus, read_corpus
 from seqgan_music.errors import Failure, PieceRefused, SeqganMusicWarning, UsageError
 from seqgan_music.losses import DISCRIMINATOR_LOSSES, BinaryCrossEntropy
@@ -35,7 +36,6 @@ if TYPE_CHECKING:
     from seqgan_music.evaluation import Evaluation
     from seqgan_music.html_report import Pages
 
-STAGES = ("mle", "adversarial", "best")
 SLOWEST, FASTEST = 4, 1000  # tempos in quarter notes a minute; MIDI has none below 3.58
 MOST_BARS = 10_000  # an hour or more; beyond that it is a slip of the keyboard
 CANDIDATES_AT_ONCE = 1024
@@ -82,11 +82,16 @@ class Run:
         self.pages: Pages | None = None
 
     @property
+    def is_music(self) -> bool:
+        """Whether it writes pieces, or else plain sequences of tokens."""
+        return bool(getattr(self.tokenizer, "musical", True))
+
+    @property
     def stages(self) -> list[str]:
         """Stages whose weights there are, the one that is used if none is named last.
 
-        "mle" is there once pre-training has ended, "adversarial" (the newest weights) and "best" (those of the round
-        whose samples were closest to real music on the validation part) from the first round on.
+        "random" and "mle" are there once that phase has ended, "adversarial" (the newest weights) and "best" (those of
+        the round whose samples were closest to real music on the validation part) from the first round on.
         """
         saved = self.directory / run_directory.CHECKPOINTS
         found = {stage for stage in STAGES if checkpoint.exists(saved / stage)}
@@ -154,7 +159,10 @@ class Run:
         with, without END; for the others see `generate`.
         """
         if n < 1:
-            raise UsageError(f"the number of pieces must be at least 1, not {n!r}")
+            what = "pieces" if self.is_music else "sequences"
+            raise UsageError(f"the number of {what} must be at least 1, not {n!r}")
+        if not self.is_music and (metre is not None or bars is not None):
+            raise UsageError(f"the sequences of {self.directory} are no music; leave out metre and bars")
         if best_of < 1:
             raise UsageError(f"best-of must be at least 1, not {best_of!r}")
         if best_of > 1 and (bars is not None or prefix is not None):
@@ -208,6 +216,26 @@ class Run:
             row[length:] = self.dataset.pad_id
         return ids.cpu(), start.cpu()
 
+    def sequences(self, n: int = 8, **options: Any) -> list[list[int]] | list[list[str]]:
+        """Draw sequences of a run whose tokens are no music, as integers or as words, up to where each ends.
+
+        Parameters
+        ----------
+        n : int
+            Number of sequences.
+        **options
+            Those of `generate` that are not of music: stage, seed, temperature, top_k, top_p, best_of, device.
+
+        Raises
+        ------
+        UsageError
+            A run of music, or an option that cannot be meant.
+        """
+        if self.is_music:
+            raise UsageError(f"{self.directory} writes music: generate makes pieces of it, and sample gives its tokens")
+        tokenizer: Any = self.tokenizer
+        return [tokenizer.tokens(row) for row in self.sample(n, **options)[0].tolist()]
+
     def generate(
         self,
         n: int = 8,
@@ -230,7 +258,7 @@ class Run:
             Quarter notes in a minute; the prime's, or else 120, if left out.
         program : int or str, optional
             General MIDI instrument, 0 to 127 or a name such as ``"violin"``; the prime's, or else 0, if left out.
-        stage : "mle", "adversarial" or "best", optional
+        stage : a name of `STAGES`, optional
             Whose weights; the last of `stages`, if left out.
         seed : int
             The same seed gives the same pieces.
@@ -256,6 +284,8 @@ class Run:
         ------
         UsageError
         """
+        if not self.is_music:
+            raise UsageError(f"the sequences of {self.directory} are no music; Run.sequences draws them as tokens")
         changes: dict[str, Any] = {}
         if tempo is not None:
             if not SLOWEST <= tempo <= FASTEST:
@@ -303,28 +333,33 @@ class Run:
     ) -> Evaluation:
         """Measure every stage beside its anchors; see `seqgan_music.evaluation.evaluate_run`.
 
-        `against` is read as the run's own corpus was.
+        `against` is read as the run's own corpus was; for a run of what is no music it is a token file.
         """
         from seqgan_music.evaluation import evaluate_run
 
-        as_trained = functools.partial(read, **run_settings.reading_options(self.settings, own_code=self.own_code))
-        return evaluate_run(self, samples=samples, seed=seed, device=device, against=against, read=as_trained)
+        if self.is_music:
+            read = functools.partial(read, **run_settings.reading_options(self.settings, own_code=self.own_code))
+        return evaluate_run(self, samples=samples, seed=seed, device=device, against=against, read=read)
 
     def finish(self, *, evaluate: bool = True, samples: int = 8, pages: bool = True) -> Evaluation | None:
-        """Leave with the run what its training ends with: samples of every stage as MIDI and, if wanted,
-        ``report.json`` and the pages ``report.html`` and ``listen.html``.
+        """Leave with the run what its training ends with: samples of every stage as MIDI (of what is no music as text)
+        and, if wanted, ``report.json`` and the pages ``report.html`` and ``listen.html``, which are of music alone.
 
         Pages that cannot be made are warned about; everything else is there then.
         """
         from seqgan_music import formats
 
         for stage in self.stages:
-            formats.write_all(self.generate(samples, stage=stage), self.directory / "samples" / stage)
+            folder = self.directory / "samples" / stage
+            if self.is_music:
+                formats.write_all(self.generate(samples, stage=stage), folder)
+            else:
+                formats.write_sequences(self.sequences(samples, stage=stage), folder)
         evaluation = None
         if evaluate:
             evaluation = self.evaluate()
             checkpoint.write_report(self.directory, evaluation)
-        if pages:
+        if pages and self.is_music:
             from seqgan_music import html_report
 
             try:

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 from seqgan_music import checkpoint, config, registry, run_settings
 from seqgan_music.errors import Failure, UsageError
-from seqgan_music.tokenizers import TOKENIZERS
 
 if TYPE_CHECKING:
     import torch
@@ -111,7 +110,7 @@ def read_tokenizer(directory: Path, *, own_code: bool = False) -> Tokenizer:
         name = values.pop("name")
     except (OSError, ValueError, LookupError) as error:
         raise Failure(f"the run's {directory / TOKENIZER} is damaged: {type(error).__name__}: {error}") from error
-    factory = registry.resolve(TOKENIZERS, "tokenizer", name, own_code=own_code)
+    factory = registry.resolve(run_settings.TABLES["tokenizer"], "tokenizer", name, own_code=own_code)
     tokenizer: Tokenizer = factory.from_dict(values)
     return tokenizer
 

@@ -8,7 +8,7 @@ the options it takes; ``name`` says which component of a table it is.
 ``[reading]``       how files are read; see `seqgan_music.midi.Reading`
 ``[data]``          ``length`` (T), ``fractions`` and ``split_seed`` of the split by tune, ``transpose`` (a mode of
                     `seqgan_music.transposition`)
-``[tokenizer]``     a name of `seqgan_music.tokenizers.TOKENIZERS` and its options
+``[tokenizer]``     a name of `seqgan_music.tokenizers.TOKENIZERS`, or of `VOCABULARIES` there, and its options
 ``[generator]``     likewise
 ``[discriminator]`` likewise
 ``[loss]``          what the discriminator is trained by: a name of `seqgan_music.losses.DISCRIMINATOR_LOSSES` and its
@@ -34,11 +34,11 @@ from seqgan_music.generators import GENERATORS
 from seqgan_music.losses import DISCRIMINATOR_LOSSES
 from seqgan_music.midi import Reading
 from seqgan_music.objectives import terms
-from seqgan_music.rewards import check, needs_discriminator
-from seqgan_music.tokenizers import TOKENIZERS
+from seqgan_music.rewards import check, lambdas
+from seqgan_music.tokenizers import TOKENIZERS, VOCABULARIES
 
 TABLES = {
-    "tokenizer": TOKENIZERS,
+    "tokenizer": {**TOKENIZERS, **VOCABULARIES},
     "generator": GENERATORS,
     "discriminator": DISCRIMINATORS,
     "loss": DISCRIMINATOR_LOSSES,
@@ -58,6 +58,7 @@ DEFAULTS: config.Config = {
 }
 LAMBDA_WITH_OBJECTIVES = 0.5
 NAIVE_RL = "naive_rl"
+PLAIN = "tokens"  # the name in `VOCABULARIES` of what is no music, and of the preset for it
 
 
 def resolve(settings: Mapping[str, Mapping[str, Any]], *, own_code: bool = True) -> config.Config:
@@ -84,7 +85,13 @@ def resolve(settings: Mapping[str, Mapping[str, Any]], *, own_code: bool = True)
         registry.check_type(weight, float, f"the weight of objective {name!r}")
         if own_code or ":" not in name:  # what was trained can be used without what it was trained by
             terms.read(name, own_code=own_code)
-    _settle_lambda(resolved, given="lambda" in settings.get("reward", {}))
+    if not is_music(resolved, own_code=own_code):
+        no_music = f"and sequences of tokenizer {resolved['tokenizer']['name']!r} are no music"
+        if resolved["objectives"]:
+            raise UsageError(f"objectives score notes, {no_music}; leave out -O {next(iter(resolved['objectives']))}")
+        if resolved["algorithm"]["name"] == NAIVE_RL:
+            raise UsageError(f"algorithm {NAIVE_RL} is trained by scores of notes, {no_music}; take another algorithm")
+    _settle_reward(resolved, given="lambda" in settings.get("reward", {}), own_code=own_code)
     Reading(**resolved["reading"])
     if not 0 <= resolved["run"]["seed"] < 2**63:
         raise UsageError(f"run.seed must lie within 0 and 2^63 - 1, not {resolved['run']['seed']!r}")
@@ -96,7 +103,7 @@ def resolve(settings: Mapping[str, Mapping[str, Any]], *, own_code: bool = True)
         registry.check_options(factory, options, f"{section} {name!r}")
         if section != "tokenizer":
             resolved[section] = {"name": name, **registry.options_of(factory), **options}
-    if resolved["algorithm"]["name"] == "seqgan" and not _needs_discriminator(resolved):  # with λ = 0 it is naive RL
+    if resolved["algorithm"]["name"] == "seqgan" and max(lambdas(resolved["reward"])) == 0:  # that is naive RL
         has = registry.options_of(registry.resolve(ALGORITHMS, "algorithm", NAIVE_RL))
         resolved["algorithm"] = {"name": NAIVE_RL, **{name: resolved["algorithm"][name] for name in has}}
     return resolved
@@ -144,28 +151,84 @@ def shortcuts(
     return sections
 
 
+def is_steerable(algorithm: str, *, own_code: bool = True) -> bool:
+    """Whether objectives can have a share in what an algorithm is paid."""
+    return bool(getattr(registry.resolve(ALGORITHMS, "algorithm", algorithm, own_code=own_code), "steerable", True))
+
+
+def default_preset(*layers: Mapping[str, Mapping[str, Any]]) -> str:
+    """The preset to lay settings over that name none: ``steered`` where objectives have a share in the reward.
+
+    Examples
+    --------
+    >>> default_preset({"objectives": {"tonality": 1.0}}), default_preset({"run": {"seed": 3}})
+    ('steered', 'default')
+    """
+    merged = config.merge({"algorithm": DEFAULTS["algorithm"]}, *layers)
+    if not merged.get("objectives") or not is_steerable(merged["algorithm"]["name"]):
+        return "default"
+    reward = {"lambda": LAMBDA_WITH_OBJECTIVES, **merged.get("reward", {})}
+    return "default" if all(value == 1 for value in lambdas(reward)) else "steered"
+
+
 def has_own_code(settings: config.Config) -> bool:
     """Whether resolved settings name code outside the package, which a run loads only if it is told to."""
     components = any(settings[section]["name"] not in table for section, table in TABLES.items())
     return components or any(":" in objective for objective in settings["objectives"])
 
 
+def is_music(settings: Mapping[str, Mapping[str, Any]], *, own_code: bool = True) -> bool:
+    """Whether the tokens of settings say notes."""
+    return bool(getattr(_tokenizer(settings, own_code=own_code), "musical", True))
+
+
+def of_token_file(*layers: Mapping[str, Mapping[str, Any]]) -> config.Config:
+    """The section that a token file's settings have unless layers name a tokenizer of music; none then."""
+    named = config.merge(*layers).get("tokenizer", {}).get("name", PLAIN)
+    return {"tokenizer": {"name": PLAIN}} if named == PLAIN else {}
+
+
+def for_tokens(preset: Mapping[str, Mapping[str, Any]]) -> config.Config:
+    """A preset, or else that for plain tokens, without a length: the file of tokens says it."""
+    base = config.merge(preset or config.preset(PLAIN))
+    base.get("data", {}).pop("length", None)
+    return base
+
+
 def reading_options(settings: config.Config, *, own_code: bool = True) -> dict[str, Any]:
-    """How resolved settings want a corpus read: arguments of `seqgan_music.corpus.read_corpus`."""
-    tokenizer = registry.resolve(TOKENIZERS, "tokenizer", settings["tokenizer"]["name"], own_code=own_code)
+    """How resolved settings want a corpus read: arguments of `seqgan_music.corpus.read_corpus`.
+
+    Raises
+    ------
+    UsageError
+        They are for sequences that are no music.
+    """
+    if not is_music(settings, own_code=own_code):
+        name = settings["tokenizer"]["name"]
+        raise UsageError(f"tokenizer {name!r} is of sequences that are no music, which train --tokens FILE takes")
+    tokenizer = _tokenizer(settings, own_code=own_code)
     return {"reading": Reading(**settings["reading"]), "every_part": getattr(tokenizer, "polyphonic", False)}
 
 
-def _settle_lambda(resolved: config.Config, *, given: bool) -> None:
-    """λ where it was not given or has no say, and what contradicts the algorithm."""
-    reward, name = resolved["reward"], resolved["algorithm"]["name"]
+def _tokenizer(settings: Mapping[str, Mapping[str, Any]], *, own_code: bool) -> Any:
+    return registry.resolve(TABLES["tokenizer"], "tokenizer", settings["tokenizer"]["name"], own_code=own_code)
+
+
+def _settle_reward(resolved: config.Config, *, given: bool, own_code: bool) -> None:
+    """λ where it was not given, the section as it is by itself where it has no say, and what contradicts the
+    algorithm."""
+    name = resolved["algorithm"]["name"]
+    algorithm = registry.resolve(ALGORITHMS, "algorithm", name, own_code=own_code)
+    steerable = getattr(algorithm, "steerable", True)
+    by_objectives_alone = steerable and not getattr(algorithm, "discriminated", True)
+    if not steerable:
+        resolved["reward"] = dict(DEFAULTS["reward"])
+    reward = resolved["reward"]
     schedule = reward["lambda_schedule"]
-    if name == NAIVE_RL and not resolved["objectives"]:
-        raise UsageError("algorithm naive_rl is trained by objectives alone; name one, such as -O tonality")
-    if not given:
-        reward["lambda"] = 0.0 if name == NAIVE_RL else LAMBDA_WITH_OBJECTIVES if resolved["objectives"] else 1.0
-    if name == "mle":  # paid by no reward
-        reward["lambda"] = 1.0
+    if by_objectives_alone and not resolved["objectives"]:
+        raise UsageError(f"algorithm {name} is trained by objectives alone; name one, such as -O tonality")
+    if steerable and not given:
+        reward["lambda"] = 0.0 if by_objectives_alone else LAMBDA_WITH_OBJECTIVES if resolved["objectives"] else 1.0
     check(resolved["objectives"], reward["lambda"], reward["rescale"], schedule, reward["programme"])
     if schedule and given and reward["lambda"] != schedule[0][1]:
         raise UsageError(
@@ -174,14 +237,10 @@ def _settle_lambda(resolved: config.Config, *, given: bool) -> None:
         )
     if schedule:
         reward["lambda"] = schedule[0][1]
-    if name == NAIVE_RL and _needs_discriminator(resolved):
+    if by_objectives_alone and max(lambdas(reward)) > 0:
         raise UsageError(
-            "algorithm naive_rl has no discriminator, so that lambda is 0; leave lambda out, or take seqgan"
+            f"algorithm {name} has no discriminator, so that lambda is 0; leave lambda out, or take seqgan"
         )
-
-
-def _needs_discriminator(resolved: config.Config) -> bool:
-    return needs_discriminator(resolved["reward"]["lambda"], resolved["reward"]["lambda_schedule"])
 
 
 def _check_like(value: Any, default: Any, what: str) -> None:

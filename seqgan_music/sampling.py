@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from seqgan_music.errors import UsageError
 from seqgan_music.modes import evaluating
@@ -17,7 +18,10 @@ from seqgan_music.modes import evaluating
 if TYPE_CHECKING:
     from seqgan_music.generators import Generator
 
-ROWS_AT_ONCE = 4096
+MEMORY_BUDGET = {"cpu": 12 * 2**20, "cuda": 4 * 2**30, "mps": 2**30}
+"""Bytes that the rows computed at once may take; on a processor about what its cache holds."""
+BLOCK = 64
+WIDE = 1024  # ids, from which two short cumulative sums are quicker than a long one
 
 
 def draw(logits: Tensor, uniform: Tensor) -> Tensor:
@@ -33,14 +37,35 @@ def draw(logits: Tensor, uniform: Tensor) -> Tensor:
     Returns
     -------
     Tensor (B,) or (B, K), int64
-        The smallest id whose cumulative probability exceeds the uniform number.
+        The smallest id whose cumulative probability exceeds the uniform number, but for rounding: with more than
+        `WIDE` ids the sum is taken in blocks.
     """
-    cumulative = logits.softmax(1).cumsum(1)  # (B, V)
-    total = cumulative[:, -1:]
-    # Rounding must not lift a uniform number to the total, which no id exceeds.
-    wanted = uniform.contiguous() if uniform.dim() == 2 else uniform[:, None]
-    threshold = torch.minimum(wanted * total, torch.nextafter(total, torch.zeros_like(total)))
-    return torch.searchsorted(cumulative, threshold, right=True).view(uniform.shape)
+    probability = logits.softmax(1)  # (B, V)
+    vocabulary = probability.shape[1]
+    wanted = uniform.contiguous() if uniform.dim() == 2 else uniform[:, None]  # (B, K)
+    if vocabulary <= WIDE:
+        cumulative = probability.cumsum(1)
+        return _first_beyond(cumulative, wanted * cumulative[:, -1:]).view(uniform.shape)
+    # First the block of ids, by the blocks' sums, then the id in it.
+    whole = vocabulary // BLOCK * BLOCK
+    sums = probability[:, :whole].unflatten(1, (-1, BLOCK)).sum(2)
+    cumulative = torch.cat([sums, probability[:, whole:].sum(1, keepdim=True)], 1).cumsum(1)
+    wanted = wanted * cumulative[:, -1:]
+    block = _first_beyond(cumulative, wanted)
+    wanted = wanted - F.pad(cumulative, (1, 0)).gather(1, block)
+    ids = block[..., None] * BLOCK + torch.arange(BLOCK, device=block.device)  # (B, K, BLOCK)
+    inside = probability.gather(1, ids.clamp(max=vocabulary - 1).flatten(1)).view(ids.shape)
+    inside = torch.where(ids < vocabulary, inside, 0.0).cumsum(2)
+    return (block * BLOCK + _first_beyond(inside, wanted[..., None])[..., 0]).view(uniform.shape)
+
+
+def _first_beyond(cumulative: Tensor, wanted: Tensor) -> Tensor:
+    """Smallest index (..., K) whose cumulative sum (..., V) exceeds what is wanted (..., K)."""
+    total = cumulative[..., -1:]
+    # Rounding must not lift what is wanted to the total, which no index exceeds.
+    return torch.searchsorted(
+        cumulative, torch.minimum(wanted, torch.nextafter(total, torch.zeros_like(total))), right=True
+    )
 
 
 def narrow(logits: Tensor, *, temperature: float = 1.0, top_k: int = 0, top_p: float = 1.0) -> Tensor:
@@ -135,9 +160,10 @@ def sample(
     uniform = torch.rand(length, len(start), generator=rng, device=start.device)  # (T, B)
     ids = torch.empty(len(start), length, dtype=torch.int64, device=start.device)
     given = 0 if prefix is None else prefix.shape[1]
+    at_once = max(1, MEMORY_BUDGET[start.device.type] // (4 * generator.floats_per_row))
     with evaluating(generator):
-        for first in range(0, len(start), ROWS_AT_ONCE):
-            rows = slice(first, first + ROWS_AT_ONCE)
+        for first in range(0, len(start), at_once):
+            rows = slice(first, first + at_once)
             token = start[rows]
             state = generator.start(len(token))
             ended = torch.zeros_like(token, dtype=torch.bool)

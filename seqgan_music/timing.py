@@ -21,8 +21,8 @@ from seqgan_music import building, config, dataset, registry
 from seqgan_music.algorithms import ALGORITHMS
 from seqgan_music.cache import Cache, digest
 from seqgan_music.errors import UsageError
-from seqgan_music.evaluation import ANCHORS, Closeness
-from seqgan_music.run import STAGES
+from seqgan_music.evaluation import ANCHORS, closeness
+from seqgan_music.rewards import lambdas
 from seqgan_music.versions import versions
 
 if TYPE_CHECKING:
@@ -30,7 +30,13 @@ if TYPE_CHECKING:
     from seqgan_music.dataset import Dataset, Windows
     from seqgan_music.tokenizers import Tokenizer
 
-NAMES = {"mle": "likelihood epochs", "discriminator": "discriminator sets", "adversarial": "rounds"}
+NAMES = {
+    "random": "random generators",
+    "mle": "likelihood epochs",
+    "discriminator": "discriminator sets",
+    "adversarial": "rounds",
+}
+STAGES_OF_ROUNDS = 3  # mle, adversarial and best are evaluated, in place of one
 LIKELIHOOD_ROWS = 512  # training windows of the epoch that is clocked
 OTHER_ROWS = 64  # of the epochs that have to come before another phase
 PART_OF_A_SIZE = 4
@@ -165,15 +171,16 @@ class Timer:
             self._too_slow = True
             return settings
         self.spent = time.perf_counter() - began
-        counts = {phase: int(settings["algorithm"][entry.records]) for phase, entry in phases.items()}
+        counts = {phase: int(settings["algorithm"].get(entry.records, 1)) for phase, entry in phases.items()}
         self.full = self.estimate = Estimate(costs, counts)
         if self.minutes is None:
             return settings
-        fixed = {phase: entry.records for phase, entry in phases.items() if entry.records in self.fixed}
+        counted = {phase: entry.records for phase, entry in phases.items() if entry.records}
+        fixed = {phase: option for phase, option in counted.items() if option in self.fixed}
         self._stay = [f"algorithm.{option}" for option in fixed.values()]
         chosen = fit(costs, counts, 60 * self.minutes - self.spent, fixed)
         self.estimate = Estimate(costs, chosen)
-        return config.merge(settings, {"algorithm": {entry.records: chosen[phase] for phase, entry in phases.items()}})
+        return config.merge(settings, {"algorithm": {option: chosen[phase] for phase, option in counted.items()}})
 
     def _costs(
         self, settings: config.Config, tokenizer: Tokenizer, data: Dataset, phases: Mapping[str, Phase]
@@ -300,7 +307,9 @@ def measure(
     sizes = {size for size in (*(entry.size for entry in phases.values()), *steps.values()) if size}
     full = {size: options[size] or windows for size in sizes}
     small = {size: min(n, max(LEAST_SIZE, min(LARGEST_SIZE, n // PART_OF_A_SIZE))) for size, n in full.items()}
-    reduced = small | dict.fromkeys((entry.records for entry in phases.values()), 1) | dict.fromkeys(steps, 0)
+    reduced: dict[str, Any] = small | dict.fromkeys(steps, 0)
+    for entry in phases.values():
+        reduced |= {**({entry.records: 1} if entry.records else {}), **entry.clocked_with}
 
     def clock(part: Dataset, **step: int) -> dict[str, float]:
         """Seconds of one small record of each phase."""
@@ -332,23 +341,23 @@ def measure(
                 step = max(0.0, clock(few, **{option: 1})[phase] - base[phase])
                 records[phase] += options[option] * step * (full[size] / small[size] if size else 1.0)
     parts, _ = building.build(settings, tokenizer, data, own_code=own_code)
-    closeness = Closeness(data, tokenizer, settings["run"]["seed"])
+    close = closeness(data, tokenizer, settings["run"]["seed"])
     began = time.perf_counter()
-    closeness.of_generator(parts.generator, parts.dataset, settings["run"]["seed"])
+    close.of_generator(parts.generator, parts.dataset, settings["run"]["seed"])
     figures = time.perf_counter() - began
     stages = 1
     if "adversarial" in records:
         records["adversarial"] += figures
-        stages = len(STAGES)
+        stages = STAGES_OF_ROUNDS
     sets = (stages + len(ANCHORS)) if evaluate else 0
-    return Costs(records, sets * figures * EVALUATION_SAMPLES / max(FEWEST_SAMPLES, closeness.size))
+    return Costs(records, sets * figures * EVALUATION_SAMPLES / max(FEWEST_SAMPLES, close.size))
 
 
 def _dearest_reward(settings: config.Config) -> dict[str, Any]:
     """A reward as in the dearest round there will be, whenever that is: whatever ever has a share has one."""
-    points = [value for _, value in settings["reward"]["lambda_schedule"]] or [settings["reward"]["lambda"]]
-    mixed = max(points) > 0 and min(points) < 1
-    return {"lambda": 0.5 if mixed else points[0], "lambda_schedule": [], "programme": []}
+    ever = lambdas(settings["reward"])
+    mixed = max(ever) > 0 and min(ever) < 1
+    return {"lambda": 0.5 if mixed else ever[0], "lambda_schedule": [], "programme": []}
 
 
 def _cut(data: Dataset, train: int, validation: int) -> Dataset:

@@ -11,8 +11,9 @@ import torch
 from click.testing import CliRunner
 from torch import Tensor
 
+from seqgan_music import losses
 from seqgan_music.algorithms import Parts
-from seqgan_music.algorithms.pretraining import DiscriminatorTraining
+from seqgan_music.algorithms.pretraining import DiscriminatorTraining, likelihood_epoch
 from seqgan_music.dataset import Dataset, Windows
 from seqgan_music.discriminators.cnn import CNNDiscriminator
 from seqgan_music.generators.lstm import LSTMGenerator
@@ -111,6 +112,38 @@ def test_textbook_samples_equal_the_programs(textbook: ModuleType) -> None:
     assert ids.equal(sample(generator, start, LENGTH, rng(2), **ENDS))
 
 
+def test_textbook_draws_by_multinomial_what_it_draws_otherwise(textbook: ModuleType) -> None:
+    generator = LSTMGenerator(VOCABULARY, embedding=5, hidden=7, layers=2)
+    generator.reset_parameters(rng())
+    with torch.no_grad():
+        numbers = rng()
+        for weights in generator.parameters():
+            weights.normal_(generator=numbers)
+        generator.output.weight *= 1e4  # so that there is one token to draw
+    start = torch.arange(VOCABULARY)
+    ids = textbook.sample_by_multinomial(generator, start, LENGTH, rng())
+    assert len(ids.unique()) > 3
+    assert ids.equal(textbook.sample(generator, start, torch.full((LENGTH, VOCABULARY), 0.5)))
+
+
+def test_textbook_epoch_of_likelihood_equals_the_programs(
+    textbook: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    generator, discriminator = networks()
+    ids, start = sequences(generator)
+    windows = Windows(ids, start, torch.arange(len(ids)))
+    loss = BinaryCrossEntropy()
+    dataset = Dataset(windows, windows, windows, VOCABULARY, END, PAD, (START, PAD))
+    plain = copy.deepcopy(generator)
+    parts = Parts(generator, discriminator, loss, Reward(discriminator, loss), dataset, rng(9))
+    optimizers = [torch.optim.Adam(network.parameters(), 1e-2) for network in (generator, plain)]
+    monkeypatch.setitem(losses.LOGITS_AT_ONCE, "cpu", 20)  # as with a wide vocabulary
+    expected = textbook.train_likelihood_epoch(plain, optimizers[1], ids, start, 4, rng(9), clip=0.5, pad_id=PAD)
+    assert likelihood_epoch(parts, optimizers[0], 4, clip=0.5) == pytest.approx(expected, abs=1e-9)
+    for found, weights in zip(generator.parameters(), plain.parameters(), strict=True):
+        torch.testing.assert_close(found, weights, rtol=0, atol=1e-6)
+
+
 def test_textbook_update_follows_the_programs_loss(textbook: ModuleType) -> None:
     generator, _ = networks()
     ids, start = sequences(generator)
@@ -162,6 +195,38 @@ def test_race_writes_what_the_readme_promises(
     assert set(result["machine"]) == {"processor", "cores", "threads", "torch", "python"}
     assert "generator step" in capsys.readouterr().out
     assert torch.get_num_threads() == threads
+
+
+def test_race_of_the_oracle_writes_what_the_readme_promises(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    oracle = benchmark("oracle", monkeypatch)
+    threads = torch.get_num_threads()
+    file = tmp_path / "oracle.json"
+    sizes = "--sequences 20 --length 6 --vocabulary 30 --width 4 --batch 8"
+    assert oracle.main([*sizes.split(), "--repeats", "2", "--threads", "1", "--json", str(file)]) == 0
+    result = json.loads(file.read_text())
+    assert set(result) == {"sizes", "parts", "loss_difference", "repeats", "clock", "machine", "date"}
+    assert result["sizes"] == {"sequences": 20, "length": 6, "vocabulary": 30, "width": 4, "batch": 8}
+    competitors = {
+        "likelihood epoch": ["textbook", "program"],
+        "sampling": ["textbook, cumulative sum", "textbook, multinomial", "program"],
+    }
+    assert {name: list(part) for name, part in result["parts"].items()} == competitors
+    for part in result["parts"].values():
+        for laps in part.values():
+            assert laps["ratio"] == pytest.approx(
+                [plain / fast for plain, fast in zip(laps["seconds"], part["program"]["seconds"], strict=True)]
+            )
+    assert result["loss_difference"] < 1e-4
+    assert "sampling, textbook, multinomial" in capsys.readouterr().out
+    assert torch.get_num_threads() == threads
+    with pytest.raises(SystemExit):
+        oracle.main(["--batch", "0"])
+    with pytest.raises(SystemExit):
+        oracle.main(["--processor", "--threads", "2"])
+    assert oracle.main([*sizes.split(), "--repeats", "1", "--threads", "1", "--processor"]) == 0
+    assert "seconds of the processor" in capsys.readouterr().out
 
 
 def test_pilots_branch_from_one_generator_and_are_told_apart(

@@ -17,6 +17,7 @@ from seqgan_music.comparison import MAIN, compare, configuration_names, output
 from seqgan_music.comparison.statistics import holm
 from seqgan_music.errors import UsageError
 from seqgan_music.evaluation import Evaluation, evaluate_run
+from seqgan_music.evaluation.windows import without_repeats
 from seqgan_music.export import export
 from seqgan_music.group import Group
 from seqgan_music.metrics import METRICS
@@ -135,7 +136,9 @@ def test_a_configuration_that_differs_in_much_is_called_by_its_directory(groups,
     assert [one.name for one in found.configurations] == ["one round", "mine"]
     assert ("one round@mle", "mine@mle") in pairs(found)
     text = output.markdown(found).partition("## Runs")[2]
-    assert f"policy_learning_rate=0.001): {tmp_path / 'mine'}" in text
+    (line,) = [line for line in text.splitlines() if line.startswith("- mine (")]
+    assert "policy_learning_rate=0.001" in line
+    assert line.endswith(f"): {tmp_path / 'mine'}")
     assert output.to_dict(found)["configurations"]["mine"]["runs"] == {"4": str(tmp_path / "mine")}
 
 
@@ -206,7 +209,7 @@ def test_a_stage_at_a_temperature_is_one_more_row(own_run):
     assert list(first.rows) == [*STAGES, "mle at 0.5"]
     run = Run(own_run)
     one = evaluation.draw(run, SAMPLES, seed=0, stage="mle", temperature=0.5, device="cpu")
-    test = evaluation.MelodySet.of_tokens(run.tokenizer, *evaluation._without_repeats(run.dataset.test))
+    test = evaluation.MelodySet.of_tokens(run.tokenizer, *without_repeats(run.dataset.test))
     alone = evaluation.evaluate({"mle at 0.5": one}, test).rows["mle at 0.5"]
     for name in ("bleu_4", "mse_nearest", "mse_pairs"):
         assert first.rows["mle at 0.5"].values[name] == alone[name]

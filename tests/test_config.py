@@ -1,6 +1,7 @@
+import numpy as np
 import pytest
 
-from seqgan_music import config, experiment, run_settings
+from seqgan_music import config, experiment, run_settings, token_file
 from seqgan_music.config import merge, parse_assignment, preset, preset_names, read_config
 from seqgan_music.errors import UsageError
 
@@ -100,6 +101,11 @@ def test_a_preset_trains_for_two_steps(name, tiny_corpus, tiny_settings, tmp_pat
             "policy_batch_size": 16,
         },
     }
-    made = experiment.Experiment.create(tiny_corpus, merge(config.preset(name), sizes), tmp_path / "run")
+    settings = merge(config.preset(name), sizes)
+    source = tiny_corpus
+    if not run_settings.is_music(run_settings.resolve(settings)):
+        length = settings.get("data", {}).get("length", 20)
+        source = token_file.from_sequences(np.random.default_rng(0).integers(0, 30, (100, length)).tolist())
+    made = experiment.Experiment.create(source, settings, tmp_path / "run")
     steps = [(record.phase, record.step) for record, _ in made]
     assert steps == [(phase, step) for phase in ("mle", "discriminator", "adversarial") for step in (1, 2)]

@@ -13,6 +13,7 @@ from seqgan_music import checkpoint, evaluation, report
 from seqgan_music.dataset import Windows
 from seqgan_music.errors import UsageError
 from seqgan_music.evaluation import COLUMNS, Evaluation, MelodySet, evaluate, evaluate_folder, evaluate_run
+from seqgan_music.evaluation.windows import tunes_by_turns
 from seqgan_music.metrics import METRICS
 from seqgan_music.metrics.events import event_codes
 from seqgan_music.metrics.sequences import as_sequences
@@ -242,7 +243,7 @@ def test_windows_of_one_tune_are_kept_apart():
     ids = torch.arange(9)[:, None].expand(9, 3).clone()
     ids[3] = ids[0]
     windows = Windows(ids, torch.zeros(9, dtype=torch.int64), torch.tensor([0, 0, 0, 0, 1, 1, 2, 2, 2]))
-    rows = evaluation._tunes_by_turns(windows)[0][:, 0].tolist()
+    rows = tunes_by_turns(windows)[0][:, 0].tolist()
     tunes = windows.piece[rows].tolist()
     assert sorted(rows) == [0, 1, 2, 4, 5, 6, 7, 8]
     assert [sorted(tunes[i : i + 3]) for i in (0, 3)] == [[0, 1, 2]] * 2

@@ -40,6 +40,14 @@ def test_step_by_step_gives_the_logits_of_forward(generator, batch):
         token = ids[:, t]
 
 
+def test_factors_are_those_of_the_logits(generator, batch):
+    found = generator.factors(*batch)
+    assert (found is None) == bool(generator.lookback)
+    if found is not None:
+        hidden, weight, bias = found
+        torch.testing.assert_close(hidden @ weight.t() + bias, generator(*batch))
+
+
 def test_a_logit_depends_on_what_came_before_it_and_on_the_start_alone(generator, batch):
     ids, start = batch
     expected = generator(ids, start)

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-from seqgan_music import registry, run_directory
+from seqgan_music import losses, registry, run_directory
 from seqgan_music.algorithms import Parts
 from seqgan_music.algorithms.pretraining import DiscriminatorTraining, generate
 from seqgan_music.dataset import Dataset, Windows
@@ -21,6 +21,8 @@ from seqgan_music.losses import (
     WassersteinGradientPenalty,
     advantages,
     likelihood_loss,
+    likelihood_loss_of,
+    log_prob_of,
     policy_divergence,
     policy_entropy,
     policy_gradient_loss,
@@ -55,6 +57,63 @@ def test_log_probabilities_are_those_of_the_tokens_and_zero_for_pad(logits):
 def test_the_likelihood_loss_is_the_mean_over_tokens_without_pad(logits):
     expected = -sequence_log_prob(logits, IDS, PAD).sum() / 6
     torch.testing.assert_close(likelihood_loss(logits, IDS, PAD), expected)
+
+
+def wide(never=(PAD, START), **options):
+    generator = LSTMGenerator(VOCABULARY, never, embedding=5, hidden=6, **options).double()
+    generator.reset_parameters(torch.Generator().manual_seed(0))
+    return generator
+
+
+def loss_and_gradients(loss, generator):
+    generator.zero_grad()
+    (3 * loss).backward()
+    return [loss.detach(), *(weights.grad for weights in generator.parameters())]
+
+
+@pytest.mark.parametrize("at_once", [1, 4 * VOCABULARY, 10**6])
+def test_a_wide_vocabulary_has_the_same_likelihood_and_gradient(at_once, monkeypatch):
+    monkeypatch.setitem(losses.LOGITS_AT_ONCE, "cpu", at_once)
+    generator, rng = wide(), torch.Generator().manual_seed(1)
+    ids, read = torch.randint(4, START, (2, 7, LENGTH), generator=rng)
+    ids[0, 3:] = ids[1] = PAD
+    start = torch.full((7,), START)
+    for pad_id in (PAD, -1):
+        if pad_id == -1:
+            ids[ids == PAD] = 4
+        expected = loss_and_gradients(likelihood_loss(generator(read, start), ids, pad_id), generator)
+        found = loss_and_gradients(likelihood_loss_of(generator, read, start, ids, pad_id), generator)
+        for one, other in zip(found, expected, strict=True):
+            torch.testing.assert_close(one, other, atol=1e-12, rtol=0)
+        log_prob = log_prob_of(generator, ids, start, pad_id)
+        torch.testing.assert_close(log_prob, sequence_log_prob(generator(ids, start), ids, pad_id), atol=1e-12, rtol=0)
+        assert not log_prob.requires_grad
+
+
+def test_a_token_beyond_any_probability_has_a_finite_loss_in_a_wide_vocabulary(monkeypatch):
+    monkeypatch.setitem(losses.LOGITS_AT_ONCE, "cpu", 1)
+    generator = wide().float()
+    with torch.no_grad():
+        generator.output.bias[5] = 300.0  # e^-300 is 0 in float32
+    ids, start = torch.zeros(2, LENGTH, dtype=torch.int64), torch.full((2,), START)
+    loss = likelihood_loss_of(generator, ids, start, ids, PAD)
+    torch.testing.assert_close(loss, likelihood_loss(generator(ids, start), ids, PAD))
+    assert loss > 290
+    loss.backward()
+    assert all(weights.grad.isfinite().all() for weights in generator.parameters())
+
+
+def test_logits_that_are_no_product_are_computed_whole(monkeypatch):
+    monkeypatch.setitem(losses.LOGITS_AT_ONCE, "cpu", 1)
+    ids, start = (
+        torch.randint(4, START, (3, LENGTH), generator=torch.Generator().manual_seed(1)),
+        torch.full((3,), START),
+    )
+    generator = wide(lookback=[2])
+    assert generator.factors(ids, start) is None
+    whole = likelihood_loss(generator(ids, start), ids, PAD)
+    torch.testing.assert_close(likelihood_loss_of(generator, ids, start, ids, PAD), whole)
+    torch.testing.assert_close(-log_prob_of(generator, ids, start, PAD).mean(), whole)
 
 
 def test_the_policy_gradient_is_that_of_eq_7_divided_by_b(logits):

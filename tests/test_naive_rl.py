@@ -68,9 +68,56 @@ def test_an_algorithm_takes_over_the_options_it_shares_with_the_one_before():
     assert run_settings.lay(laid, {"data": {"length": 32}})["algorithm"] == laid["algorithm"]
 
 
-def test_likelihood_alone_takes_no_reward():
-    for reward in ({}, {"lambda": 0.5}):
-        assert naive(algorithm={"name": "mle"}, reward=reward)["reward"]["lambda"] == 1
+@pytest.mark.parametrize("name", ["mle", "scheduled_sampling", "random", "pg_bleu"])
+def test_what_pays_no_objective_takes_no_reward(name):
+    for reward in ({}, {"lambda": 0.5}, {"lambda_schedule": [[0, 0.0], [4, 0.5]]}, {"uniqueness": True}):
+        resolved = naive(algorithm={"name": name}, reward=reward)
+        assert resolved["reward"] == run_settings.DEFAULTS["reward"]
+        assert run_settings.resolve(resolved) == resolved
+        assert not building.has_discriminator(resolved)
+
+
+@pytest.mark.parametrize(
+    ("sections", "name"),
+    [
+        ({}, "steered"),
+        ({"objectives": {}}, "default"),
+        ({"reward": {"lambda": 1}}, "default"),
+        ({"reward": {"lambda": 0.9}}, "steered"),
+        ({"reward": {"lambda_schedule": [[0, 1.0], [5, 0.5]]}}, "steered"),
+        ({"reward": {"lambda_schedule": [[0, 1.0]]}}, "default"),
+        ({"algorithm": {"name": "naive_rl"}}, "steered"),
+        ({"algorithm": {"name": "mle"}}, "default"),
+        ({"algorithm": {"name": "pg_bleu"}}, "default"),
+    ],
+)
+def test_the_steered_preset_is_for_objectives_that_are_paid(sections, name):
+    assert run_settings.default_preset({**STEPS, **sections}) == name
+
+
+@pytest.mark.parametrize("schedule", [5, "often", [5], [[0]], [[0, "much"]], [[3, 1.0], [1, 0.5]]])
+def test_a_schedule_that_makes_no_sense_is_refused_whoever_looks_first(schedule):
+    for look in (run_settings.default_preset, run_settings.resolve):
+        with pytest.raises(UsageError, match="lambda_schedule must"):
+            look({**STEPS, "reward": {"lambda_schedule": schedule}})
+
+
+OWN = """
+from seqgan_music.algorithms.naive_rl import NaiveRL
+class Mine(NaiveRL):
+    "Without a discriminator."
+"""
+
+
+def test_an_algorithm_of_ones_own_may_have_no_discriminator(tiny_experiment, tmp_path):
+    (tmp_path / "own.py").write_text(OWN)
+    name = f"{tmp_path / 'own.py'}:Mine"
+    with pytest.raises(UsageError, match=r"Mine is trained by objectives alone; name one"):
+        run_settings.resolve({"algorithm": {"name": name}})
+    made = tiny_experiment(tmp_path / "run", **STEPS, algorithm={"name": name})
+    assert made.parts.discriminator is None
+    assert made.settings["reward"]["lambda"] == 0
+    assert [record.phase for record, _ in made] == ["mle", "mle", "adversarial", "adversarial"]
 
 
 @pytest.fixture(scope="module")

@@ -156,3 +156,49 @@ def test_own_code_named_by_the_user_is_trained(own_code, tiny_corpus, tiny_setti
     made = Experiment.create(tiny_corpus, tiny_settings, tmp_path / "run")
     assert type(made.parts.generator).__name__ == "Mine"
     assert registry.options_of(type(made.parts.generator))["hidden"] == 128
+
+
+class Base:
+    """What derived classes share."""
+
+    def __init__(self, parts, *, size: int = 4, rate: float = 0.5):
+        self.options = {"size": size, "rate": rate}
+
+
+class Derived(Base):
+    """Hands on what is not its own."""
+
+    def __init__(self, parts, *, depth: int = 2, **options):
+        super().__init__(parts, **options)
+        self.options["depth"] = depth
+
+
+class Further(Derived):
+    """Has no constructor of its own."""
+
+
+class Closed(Base):
+    """Hands nothing on."""
+
+    def __init__(self, parts, *, depth: int = 2):
+        super().__init__(parts)
+
+
+def handing(parts, *, depth=2, **anything):
+    """A function has no class to hand on to."""
+
+
+@pytest.mark.parametrize("factory", [Derived, Further])
+def test_options_that_are_handed_on_are_options(factory):
+    assert options_of(factory) == {"size": 4, "rate": 0.5, "depth": 2}
+    check_options(factory, {"size": 5, "depth": 3}, "thing")
+    assert factory(None, size=5, depth=3).options == {"size": 5, "rate": 0.5, "depth": 3}
+    with pytest.raises(UsageError, match=r"thing: size must be a whole number, not 0\.5"):
+        check_options(factory, {"size": 0.5}, "thing")
+    with pytest.raises(UsageError, match="no option 'sise'; did you mean 'size'"):
+        check_options(factory, {"sise": 5}, "thing")
+
+
+@pytest.mark.parametrize("factory", [Closed, handing])
+def test_options_that_are_not_handed_on_are_none(factory):
+    assert options_of(factory) == {"depth": 2}

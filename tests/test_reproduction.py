@@ -240,7 +240,7 @@ def test_departures_are_found_in_any_section():
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        ([], "name an experiment: music, organ; see seqgan-music reproduce --help"),
+        ([], "name an experiment: music, organ, oracle; see seqgan-music reproduce --help"),
         (["opera"], "No such command 'opera'"),
         (["music"], "name a folder of MIDI, such as: seqgan-music reproduce music midi_data/"),
         (["music", "{tmp}/nowhere"], "no such file or folder: {tmp}/nowhere"),
@@ -261,4 +261,4 @@ def test_misuse_is_one_line(words, says, few_tunes, tmp_path):
 def test_the_help_names_the_experiment_in_full():
     code, out, _ = call("reproduce", "--help")
     assert code == 0
-    assert "music  SeqGAN's music experiment: likelihood against SeqGAN on pitches." in out
+    assert "music   SeqGAN's music experiment: likelihood against SeqGAN on pitches." in out

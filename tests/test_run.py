@@ -334,7 +334,7 @@ def test_of_several_candidates_the_discriminator_s_choice_is_kept(tiny_run, monk
 
 def test_candidates_come_from_the_seed_alone(tiny_run, monkeypatch):
     kept, _ = tiny_run.sample(20, best_of=5, seed=3)
-    monkeypatch.setattr(sampling, "ROWS_AT_ONCE", 7)
+    monkeypatch.setitem(sampling.MEMORY_BUDGET, "cpu", 1)
     monkeypatch.setattr(run_module, "CANDIDATES_AT_ONCE", 3)
     assert torch.equal(tiny_run.sample(20, best_of=5, seed=3)[0], kept)
     assert not torch.equal(tiny_run.sample(20, best_of=5, seed=4)[0], kept)

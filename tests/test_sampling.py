@@ -36,15 +36,43 @@ def test_frequencies_of_draws_are_the_probabilities():
     torch.testing.assert_close(shares, logits[0].softmax(0), atol=0.005, rtol=0)
 
 
+@pytest.mark.parametrize("wide", [False, True])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_what_has_no_probability_is_never_drawn(dtype):
-    # The impossible id stands last, where rounding of the cumulative sum would hand it the largest uniform numbers.
+def test_what_has_no_probability_is_never_drawn(dtype, wide, monkeypatch):
+    # The impossible ids stand last, where rounding of the cumulative sum would hand them the largest uniform numbers;
+    # of the blocks of a wide vocabulary one begins with such an id, one ends with it, one has no other.
+    monkeypatch.setattr(sampling, "BLOCK", 5)
+    if wide:
+        monkeypatch.setattr(sampling, "WIDE", 0)
     rng = torch.Generator().manual_seed(0)
-    logits = torch.randn(20_000, 50, generator=rng, dtype=dtype)
-    logits[:, [0, 20, 49]] = -torch.inf
-    for uniform in (1 - torch.finfo(dtype).eps / 2, 0.0):
-        drawn = sampling.draw(logits, torch.full((20_000,), uniform, dtype=dtype))
-        assert not torch.isin(drawn, torch.tensor([0, 20, 49])).any()
+    logits = torch.randn(20_000, 52, generator=rng, dtype=dtype)
+    never = torch.tensor([0, 14, 20, 21, 22, 23, 24, 49, 50, 51])
+    logits[:, never] = -torch.inf
+    uniforms = torch.rand(20_000, 4, generator=rng, dtype=dtype)
+    uniforms[:, 0], uniforms[:, 1] = 1 - torch.finfo(dtype).eps / 2, 0.0
+    drawn = sampling.draw(logits, uniforms)
+    assert not torch.isin(drawn, never).any()
+    assert len(drawn.unique()) == 52 - len(never)
+
+
+@pytest.mark.parametrize(("vocabulary", "block"), [(50, 64), (50, 5), (53, 5), (53, 1)])
+def test_a_wide_vocabulary_is_drawn_from_by_the_same_definition(vocabulary, block, monkeypatch):
+    rng = torch.Generator().manual_seed(0)
+    logits = 3 * torch.randn(500, vocabulary, generator=rng, dtype=torch.float64)
+    uniform = torch.rand(500, 3, generator=rng, dtype=torch.float64)
+    expected = (logits.softmax(1).cumsum(1)[:, None] > uniform[..., None]).int().argmax(2)
+    assert torch.equal(sampling.draw(logits, uniform), expected)
+    monkeypatch.setattr(sampling, "BLOCK", block)
+    monkeypatch.setattr(sampling, "WIDE", 0)
+    assert torch.equal(sampling.draw(logits, uniform), expected)
+    assert torch.equal(sampling.draw(logits, uniform[:, 1]), expected[:, 1])
+
+
+def test_5000_ids_are_drawn_as_often_as_they_should_be():
+    logits = torch.linspace(0, 4, 5000)[None]
+    uniforms = (torch.arange(2_000_000) / 2_000_000)[None]
+    drawn = torch.bincount(sampling.draw(logits, uniforms)[0], minlength=5000) / 2_000_000
+    torch.testing.assert_close(drawn, logits[0].softmax(0), atol=2e-6, rtol=0)  # evenly spaced: one more or fewer
 
 
 def test_many_draws_a_row_are_the_draws_of_as_many_rows():
@@ -81,7 +109,7 @@ def test_end_can_be_put_off(generator):
 
 def test_rows_computed_at_once_change_no_draw(generator, monkeypatch):
     together = sampled(generator, n=50)
-    monkeypatch.setattr(sampling, "ROWS_AT_ONCE", 7)
+    monkeypatch.setitem(sampling.MEMORY_BUDGET, "cpu", 1)
     assert torch.equal(sampled(generator, n=50), together)
 
 
@@ -151,7 +179,7 @@ def test_a_prefix_is_read_and_the_next_token_follows_the_generator(generator):
 @pytest.mark.parametrize("given", [1, 5, 11, 12])
 def test_a_sequence_s_own_beginning_as_its_prefix_draws_it_again(generator, given, monkeypatch):
     ids = sampled(generator, n=50, end_from=8, temperature=1.5)
-    monkeypatch.setattr(sampling, "ROWS_AT_ONCE", 7)
+    monkeypatch.setitem(sampling.MEMORY_BUDGET, "cpu", 1)
     again = sampled(generator, n=50, end_from=8, temperature=1.5, prefix=ids[:, :given])
     assert torch.equal(again, ids)
 

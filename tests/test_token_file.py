@@ -138,3 +138,113 @@ def test_rows_that_do_not_fit_the_settings_are_refused(file, tiny_settings, tmp_
     )
     np.savez(tmp_path / "same.npz", tokens=np.repeat(rows(2), 5, 0))
     refused("same.npz has 2 distinct rows in ", token_file.read_tokens(tmp_path / "same.npz"))
+
+
+def written(path, text, encoding="utf-8"):
+    path.write_bytes(text.encode(encoding))
+    return path
+
+
+def test_a_text_of_numbers(tmp_path):
+    read = token_file.read_tokens(written(tmp_path / "rows.txt", "1 2 3\n\n 4\t5 6 \r\n007 8 9"))
+    np.testing.assert_array_equal(read.tokens, [[1, 2, 3], [4, 5, 6], [7, 8, 9]])
+    assert (read.words, read.names, read.length) == ((), ["line 1", "line 3", "line 4"], 3)
+    np.savez(tmp_path / "same.npz", tokens=np.arange(1, 10).reshape(3, 3))
+    assert token_file.read_tokens(tmp_path / "same.npz").digest == read.digest, "what holds them does not matter"
+
+
+def test_a_text_of_words(tmp_path):
+    text = "\ufeffthe cat in 1984\nça va\n-5 degrees in the sun\n"
+    read = token_file.read_tokens(written(tmp_path / "lines.txt", text))
+    assert read.lengths.tolist() == [4, 2, 5]
+    assert read.words == ("-5", "1984", "cat", "degrees", "in", "sun", "the", "va", "ça")
+    said = [[read.words[token] for token in row if token >= 0] for row in read.tokens.tolist()]
+    assert said == [line.split() for line in text.removeprefix("\ufeff").splitlines()]
+    other = token_file.read_tokens(written(tmp_path / "other.txt", text.replace("cat", "can")))
+    np.testing.assert_array_equal(other.tokens, read.tokens)
+    assert other.digest != read.digest, "the same numbers of other words"
+
+
+def test_rows_of_an_npz_may_differ_in_length_and_mean_words(tmp_path):
+    tokens = np.array([[3, 1, -1], [-1, -1, -1], [0, -1, -1], [2, 2, 0]], np.int16)
+    np.savez(tmp_path / "rows.npz", tokens=np.pad(tokens, ((0, 0), (0, 2)), constant_values=-1))
+    read = token_file.read_tokens(tmp_path / "rows.npz")
+    np.testing.assert_array_equal(read.tokens, tokens[[0, 2, 3]])
+    assert (read.lengths.tolist(), read.names) == ([2, 1, 3], ["row 1", "row 3", "row 4"])
+    np.savez(tmp_path / "words.npz", tokens=tokens, words=np.array(["a", "b", "c", "d"]))
+    assert token_file.read_tokens(tmp_path / "words.npz").words == ("a", "b", "c", "d")
+
+
+@pytest.mark.parametrize("sequences", [[[3, 1], [0], [2, 2, 5]], [["no", "way"], ["no"], ["a", "b", "c"]]])
+def test_what_is_written_is_read_again(sequences, tmp_path):
+    written(tmp_path / "a.txt", token_file.text_of(sequences))
+    (tmp_path / "a.npz").write_bytes(token_file.npz_of(sequences))
+    made = token_file.from_sequences(sequences)
+    for name in ("a.txt", "a.npz"):
+        read = token_file.read_tokens(tmp_path / name)
+        np.testing.assert_array_equal(read.tokens, made.tokens)
+        assert (read.digest, read.words) == (made.digest, made.words)
+
+
+@pytest.mark.parametrize("sequences", [[[1, 2], [3, "a"]], [[1, 2], [3, -1]]])
+def test_sequences_that_are_neither_integers_nor_words_are_refused(sequences):
+    with pytest.raises(UsageError, match=r"row [12] must have integers from 0 upwards, or words, but not both"):
+        token_file.from_sequences(sequences)
+
+
+@pytest.mark.parametrize(
+    ("text", "encoding", "why"),
+    [
+        ("", "utf-8", "has 0 lines of 0 tokens; 3 lines of 2 are the least"),
+        ("1 2\n\n3 4\n", "utf-8", "has 2 lines of 2 tokens"),
+        ("a\nb\nc\nd\n", "utf-8", "has 4 lines of 1 tokens"),
+        ("1 2\n3 -4\n5 6\n", "utf-8", "has -4 in line 2; tokens are numbers from 0 to 2147483647, or words"),
+        ("1 2\n3 4\n5 99999999999\n", "utf-8", "has 99999999999 in line 3"),
+        ("a b\nc d\ncafé noir\n", "latin-1", "is not text in UTF-8: see line 3; save it in UTF-8"),
+        ("a b\nc d\ne f\n", "utf-16", "is not a .npz file; .* Nor is it text in UTF-8"),
+        (
+            "a b\n" + "x " * 10_001 + "\nc d\n",
+            "utf-8",
+            "has 10001 tokens in line 2; 10000 are the most in one sequence",
+        ),
+        (
+            "x " * 10_000 + "\n" + "a b\n" * 27_000,
+            "utf-8",
+            "10000 tokens in line 1, and 27001 lines: too much for memory",
+        ),
+    ],
+)
+def test_a_text_that_cannot_be_used_is_refused(text, encoding, why, tmp_path):
+    path = written(tmp_path / "wrong.txt", text, encoding)
+    with pytest.raises(UsageError, match=why) as refusal:
+        token_file.read_tokens(path)
+    assert str(refusal.value).startswith(str(path))
+    assert "\n" not in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    ("arrays", "why"),
+    [
+        ({"tokens": np.array([[1, 2], [-1, 3], [4, 5]])}, "has -1 within row 2; it only fills a row up"),
+        (
+            {"tokens": rows(), "words": np.array(["a", "b"])},
+            "has token .*, but its array 'words' has 2, from 0 upwards",
+        ),
+        ({"tokens": rows(), "words": np.arange(99)}, "the array 'words' of .* must be a list of words"),
+    ],
+)
+def test_a_ragged_table_that_makes_no_sense_is_refused(arrays, why, tmp_path):
+    np.savez(tmp_path / "wrong.npz", **arrays)
+    with pytest.raises(UsageError, match=why):
+        token_file.read_tokens(tmp_path / "wrong.npz")
+
+
+def test_a_tokenizer_of_music_reads_integers_in_rows_of_one_length(tiny_settings):
+    settings = config.merge(tiny_settings, RANGE)
+    words, ragged = [["a"] * 16, ["b"] * 16, ["c"] * 16], [*rows(5).tolist(), [1, 2, 3]]
+    with pytest.raises(UsageError, match="has words, such as 'a', but tokenizer 'grid' reads integers"):
+        prepare(token_file.from_sequences(words), settings)
+    with pytest.raises(
+        UsageError, match="has 3 tokens in row 6, but 16 in others; for tokenizer 'grid' all need as many"
+    ):
+        prepare(token_file.from_sequences(ragged), settings)

@@ -13,6 +13,9 @@ An algorithm is a class with these members; one line here makes it known everywh
 ``SCHEDULE``
     What the time of each phase depends on (`record.Phase`), in their order. An algorithm without it trains as well; how
     long it takes is then not said before it starts.
+``discriminated``, ``steerable``
+    Whether it trains a discriminator; whether its reward is `seqgan_music.rewards.Reward`, so that objectives can be
+    paid. True where they are missing.
 """
 
 from __future__ import annotations
@@ -28,12 +31,14 @@ if TYPE_CHECKING:
     from seqgan_music.algorithms.record import Record
     from seqgan_music.dataset import Dataset
     from seqgan_music.losses import DiscriminatorLoss
-    from seqgan_music.rewards import Reward
 
 ALGORITHMS = {
     "seqgan": "seqgan_music.algorithms.seqgan:SeqGAN",
     "mle": "seqgan_music.algorithms.pretraining:MaximumLikelihood",
     "naive_rl": "seqgan_music.algorithms.naive_rl:NaiveRL",
+    "pg_bleu": "seqgan_music.algorithms.pg_bleu:PgBleu",
+    "scheduled_sampling": "seqgan_music.algorithms.scheduled_sampling:ScheduledSampling",
+    "random": "seqgan_music.algorithms.random:Random",
 }
 
 
@@ -46,11 +51,11 @@ class Parts:
     generator : Module
         G_θ, on the device of the data set.
     discriminator : Module or None
-        D_φ, likewise; None where the reward has no part of it.
+        D_φ, likewise; None where none is trained.
     loss : DiscriminatorLoss
         What D_φ is trained by.
-    reward : Reward
-        Scores finished sequences; it holds the same discriminator.
+    reward : Reward, or MeasuredObjectives where the algorithm is not steerable
+        Scores finished sequences; it holds the same discriminator. The other has no more than objectives to measure.
     dataset : Dataset
     rng : torch.Generator
         Draws everything, on the same device.
@@ -59,7 +64,7 @@ class Parts:
     generator: Any
     discriminator: Any
     loss: DiscriminatorLoss
-    reward: Reward
+    reward: Any
     dataset: Dataset
     rng: torch.Generator
 

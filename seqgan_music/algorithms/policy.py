@@ -1,4 +1,4 @@
-"""Training a generator by rewards: lines 8 to 12 of Algorithm 1, which SeqGAN and naive RL share.
+"""Training a generator by rewards: lines 8 to 12 of Algorithm 1, which SeqGAN, naive RL and PG-BLEU share.
 
 What is known to help and is not in the paper is off unless asked for: a baseline, normalised advantages, more sequences
 a policy step, no search at all, likelihood steps in between (Li et al. 2017, arXiv 1701.06547), KL control, an entropy
@@ -16,6 +16,7 @@ from torch import Tensor
 from seqgan_music.algorithms import Parts
 from seqgan_music.algorithms.pretraining import (
     ROWS_AT_ONCE,
+    MaximumLikelihood,
     check_not_negative,
     check_positive,
     descend,
@@ -27,7 +28,7 @@ from seqgan_music.errors import UsageError
 from seqgan_music.losses import (
     BASELINES,
     advantages,
-    likelihood_loss,
+    likelihood_loss_of,
     policy_divergence,
     policy_entropy,
     policy_gradient_loss,
@@ -51,7 +52,7 @@ class PolicyTraining:
         Of the batches of `likelihood_steps`.
     rollouts, rollout_rate, learning_rate, baseline, normalize_advantage, likelihood_steps, kl, entropy_bonus, clip, \
 memory_budget
-        See `seqgan_music.algorithms.seqgan.SeqGAN`.
+        See `PolicyAlgorithm`.
     """
 
     def __init__(
@@ -154,9 +155,8 @@ memory_budget
         for _ in range(self.likelihood_steps):
             real, real_start = dataset.train.random(self.likelihood_batch_size, self.parts.rng)
             generator.train()
-            descend(
-                self.optimizer, likelihood_loss(generator(real, real_start), real, dataset.pad_id), generator, self.clip
-            )
+            loss = likelihood_loss_of(generator, real, real_start, real, dataset.pad_id)
+            descend(self.optimizer, loss, generator, self.clip)
         reward = action_value[:, -1]
         return {
             **total,
@@ -195,3 +195,104 @@ memory_budget
         self.rollout_policy.load_state_dict(state["rollout_policy"])
         if self.pretrained is not None:
             self.pretrained.load_state_dict(state["pretrained"])
+
+
+class PolicyAlgorithm:
+    """What is built of an algorithm that trains by likelihood, then by rounds of policy gradient.
+
+    A class derived from it trains (`__iter__`), and hands the options that are not its own on.
+
+    Parameters
+    ----------
+    parts : Parts
+    batch_size : int
+        B of likelihood training, and of the discriminator where there is one.
+    generator_epochs, patience, generator_learning_rate : int, int, float
+        Likelihood pre-training, see `MaximumLikelihood`.
+    rounds : int
+        Passes through lines 6 to 19.
+    g_steps : int
+        The paper's g: policy steps in a round.
+    policy_batch_size : int
+        B of a policy step.
+    rollouts : int
+        N, completions of every prefix; 0 gives every step the reward of the finished sequence, which is REINFORCE
+        (Williams 1992).
+    rollout_rate : float
+        β ← (1 − rate) β + rate θ at the end of a round; 1 copies, as the paper prints it.
+    policy_learning_rate : float
+        Of Adam in the adversarial phase.
+    baseline, normalize_advantage : "none", "mean" or "prefix"; bool
+        See `seqgan_music.losses.advantages`.
+    likelihood_steps : int
+        Batches of likelihood training after every policy step.
+    kl : float
+        Weight of `seqgan_music.losses.policy_divergence` from the pre-trained generator in the policy's loss.
+    entropy_bonus : float
+        Weight of the policy's entropy, its sum over steps ÷ B, taken off the policy's loss.
+    clip : float
+        Largest norm of the generator's gradient; 0 does not clip.
+    memory_budget : int
+        Bytes for the roll-outs computed at once; 0 for what suits the device. Changes no draw.
+    """
+
+    def __init__(
+        self,
+        parts: Parts,
+        *,
+        batch_size: int = 64,
+        generator_epochs: int = 60,
+        patience: int = 3,
+        generator_learning_rate: float = 2e-3,
+        rounds: int = 50,
+        g_steps: int = 1,
+        policy_batch_size: int = 64,
+        rollouts: int = 16,
+        rollout_rate: float = 1.0,
+        policy_learning_rate: float = 1e-4,
+        baseline: str = "none",
+        normalize_advantage: bool = False,
+        likelihood_steps: int = 0,
+        kl: float = 0.0,
+        entropy_bonus: float = 0.0,
+        clip: float = 5.0,
+        memory_budget: int = 0,
+    ) -> None:
+        check_positive("algorithm", batch_size=batch_size)
+        check_not_negative("algorithm", rounds=rounds, g_steps=g_steps)
+        self.parts = parts
+        self.rounds, self.g_steps = rounds, g_steps
+        self.pretraining = MaximumLikelihood(
+            parts,
+            epochs=generator_epochs,
+            patience=patience,
+            batch_size=batch_size,
+            learning_rate=generator_learning_rate,
+            clip=clip,
+        )
+        self.policy = PolicyTraining(
+            parts,
+            batch_size=policy_batch_size,
+            likelihood_batch_size=batch_size,
+            rollouts=rollouts,
+            rollout_rate=rollout_rate,
+            learning_rate=policy_learning_rate,
+            baseline=baseline,
+            normalize_advantage=normalize_advantage,
+            likelihood_steps=likelihood_steps,
+            kl=kl,
+            entropy_bonus=entropy_bonus,
+            clip=clip,
+            memory_budget=memory_budget,
+        )
+        self.round = 0
+
+    def state_dict(self) -> dict[str, Any]:
+        """State of the pre-training and of the policy, and the counter."""
+        return {"pretraining": self.pretraining.state_dict(), **self.policy.state_dict(), "round": self.round}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from `state_dict`'s values."""
+        self.pretraining.load_state_dict(state["pretraining"])
+        self.policy.load_state_dict(state)
+        self.round = state["round"]

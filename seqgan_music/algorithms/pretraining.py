@@ -4,7 +4,7 @@ entropy."""
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, ClassVar
 
 import torch
@@ -14,7 +14,7 @@ from seqgan_music.algorithms import Parts
 from seqgan_music.algorithms.record import Phase, Record
 from seqgan_music.dataset import Windows
 from seqgan_music.errors import UsageError
-from seqgan_music.losses import likelihood_loss, sequence_log_prob
+from seqgan_music.losses import likelihood_loss_of, log_prob_of
 from seqgan_music.modes import evaluating, set_rng
 from seqgan_music.optimizers import Adam
 from seqgan_music.sampling import sample
@@ -27,7 +27,8 @@ HELD_OUT = 512
 class MaximumLikelihood:
     """Train a generator by maximum likelihood, and keep the weights that fit the validation part best.
 
-    The weights it begins with count too: a generator that was trained before is never left worse.
+    The weights it begins with count too: a generator that was trained before is never left worse. Without `patience`
+    nothing is looked at: all epochs are trained, and the last weights kept, as in the program of SeqGAN's authors.
 
     Parameters
     ----------
@@ -35,7 +36,7 @@ class MaximumLikelihood:
     epochs : int
         The most passes over the training part.
     patience : int
-        Stop after so many epochs without a better validation likelihood.
+        Stop after so many epochs without a better validation likelihood; 0 never stops and keeps the last weights.
     batch_size : int
         B.
     learning_rate : float
@@ -45,6 +46,8 @@ class MaximumLikelihood:
     """
 
     SCHEDULE: ClassVar = {"mle": Phase("epochs", size="")}
+    discriminated: ClassVar = False
+    steerable: ClassVar = False
 
     def __init__(
         self,
@@ -56,10 +59,8 @@ class MaximumLikelihood:
         learning_rate: float = 2e-3,
         clip: float = 5.0,
     ) -> None:
-        check_positive(
-            "algorithm", epochs=epochs, patience=patience, batch_size=batch_size, learning_rate=learning_rate
-        )
-        check_not_negative("algorithm", clip=clip)
+        check_positive("algorithm", epochs=epochs, batch_size=batch_size, learning_rate=learning_rate)
+        check_not_negative("algorithm", patience=patience, clip=clip)
         self.parts = parts
         self.epochs, self.patience, self.batch_size, self.clip = epochs, patience, batch_size, clip
         self.optimizer = Adam(parts.generator.parameters(), learning_rate)
@@ -73,22 +74,19 @@ class MaximumLikelihood:
         """Train; the last record is of the epoch after which it stopped, with the best weights in place."""
         generator, dataset = self.parts.generator, self.parts.dataset
         set_rng(generator, self.parts.rng)
-        if self.epoch == 0:
+        if self.epoch == 0 and self.patience:
             self._keep_if_best(negative_log_likelihood(generator, dataset.validation, dataset.pad_id))
         while not self.completed:
-            generator.train()
-            total, count = torch.zeros((), device=dataset.train.ids.device), 0
-            for ids, start in dataset.train.batches(self.batch_size, self.parts.rng):
-                loss = likelihood_loss(generator(ids, start), ids, dataset.pad_id)
-                descend(self.optimizer, loss, generator, self.clip)
-                total, count = total + loss.detach(), count + 1
+            loss = likelihood_epoch(self.parts, self.optimizer, self.batch_size, self.clip)
             self.epoch += 1
             nll = negative_log_likelihood(generator, dataset.validation, dataset.pad_id)
-            self._keep_if_best(nll)
-            self.completed = self.epoch >= self.epochs or self.epoch - self.best_epoch >= self.patience
+            if self.patience:
+                self._keep_if_best(nll)
+            waited = self.patience and self.epoch - self.best_epoch >= self.patience
+            self.completed = self.epoch >= self.epochs or bool(waited)
             if self.completed and self.best_weights:
                 generator.load_state_dict(self.best_weights)
-            values = {"g_loss": total.item() / count, "nll_validation": nll}
+            values = {"g_loss": loss, "nll_validation": nll}
             yield Record("mle", self.epoch, self.epochs, values, self.completed)
 
     def _keep_if_best(self, nll: float) -> None:
@@ -204,6 +202,28 @@ class DiscriminatorTraining:
         self.set = state["set"]
 
 
+def likelihood_epoch(
+    parts: Parts,
+    optimizer: torch.optim.Optimizer,
+    batch_size: int,
+    clip: float,
+    inputs: Callable[[Tensor, Tensor], Tensor] | None = None,
+) -> float:
+    """One pass over the training part, towards its tokens; mean loss of its batches.
+
+    `inputs` makes, of ids (B, T) and start tokens (B,), the ids that the generator reads in place of the true ones.
+    """
+    generator, dataset = parts.generator, parts.dataset
+    total, count = torch.zeros((), device=dataset.train.ids.device), 0
+    for ids, start in dataset.train.batches(batch_size, parts.rng):
+        read = ids if inputs is None else inputs(ids, start)
+        generator.train()
+        loss = likelihood_loss_of(generator, read, start, ids, dataset.pad_id)
+        descend(optimizer, loss, generator, clip)
+        total, count = total + loss.detach(), count + 1
+    return total.item() / count
+
+
 def generate(parts: Parts, start: Tensor) -> Tensor:
     """Sequences (B, T) of the current G_θ with start tokens (B,)."""
     dataset = parts.dataset
@@ -230,7 +250,7 @@ def negative_log_likelihood(generator: Any, windows: Windows, pad_id: int, limit
     with evaluating(generator):
         for first in range(0, min(len(windows), limit), ROWS_AT_ONCE):
             ids, start = windows[slice(first, min(first + ROWS_AT_ONCE, limit))]
-            total -= sequence_log_prob(generator(ids, start), ids, pad_id).sum().item()
+            total -= log_prob_of(generator, ids, start, pad_id).sum().item()
             count += int((ids != pad_id).sum())
     return total / count
 

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
+
+STAGES = ("random", "mle", "adversarial", "best")
+"""Phases whose result is a generator, in their order, and the best round of the last."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -13,7 +17,7 @@ class Record:
     Parameters
     ----------
     phase : str
-        ``"mle"``, ``"discriminator"`` or ``"adversarial"``.
+        ``"random"``, ``"mle"``, ``"discriminator"`` or ``"adversarial"``.
     step : int
         Epoch or round within the phase, from 1.
     of : int
@@ -41,13 +45,16 @@ class Phase:
     Parameters
     ----------
     records : str
-        Option that counts the phase's records, at most.
+        Option that counts the phase's records, at most; "" where there is one.
     size : str or None
         Of a record, apart from its steps; None where a record has a fixed part alone.
     steps : mapping of str to str
         Options that say how often a record repeats some work, and the size of each. Such an option may be 0.
+    clocked_with : mapping
+        Options to clock a record with, where the first costs less than those that follow.
     """
 
-    records: str
+    records: str = ""
     size: str | None = None
     steps: Mapping[str, str] = field(default_factory=dict)
+    clocked_with: Mapping[str, Any] = field(default_factory=dict)

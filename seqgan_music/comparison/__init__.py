@@ -24,9 +24,9 @@ import numpy as np
 from seqgan_music import checkpoint, measurements, run_directory, timing
 from seqgan_music.comparison.statistics import TTest, holm, paired, welch
 from seqgan_music.errors import UsageError
-from seqgan_music.evaluation import ANCHORS, REAL, MelodySet, check_run
+from seqgan_music.evaluation import ANCHORS, REAL, check_run, sample_set
 from seqgan_music.evaluation.objectives import OBJECTIVE, UNDEFINED, Objectives, Told, undefined
-from seqgan_music.metrics import METRICS
+from seqgan_music.metrics import METRICS, TOKEN_METRICS
 from seqgan_music.run import Run
 from seqgan_music.sampling import check_narrowing
 
@@ -192,10 +192,13 @@ def compare(
     objectives = Objectives.of(*runs)
     for name in metrics:
         if name not in objectives.metrics:
-            raise UsageError(
-                f"unknown metric {name!r}; there are: {', '.join(METRICS)}; and {OBJECTIVE}NAME and {UNDEFINED}NAME of "
-                f"each objective: {', '.join(objectives.measured)}"
+            of_music = (
+                f"; and {OBJECTIVE}NAME and {UNDEFINED}NAME of each objective: {', '.join(objectives.measured)}"
+                if objectives.musical
+                else ""
             )
+            known = METRICS if objectives.musical else TOKEN_METRICS
+            raise UsageError(f"unknown metric {name!r}; there are: {', '.join(known)}{of_music}")
     for run in runs:
         check_run(run, samples, seed)
     _check_comparable(runs)
@@ -330,9 +333,9 @@ def _check_comparable(runs: Sequence[Run]) -> None:
 
 
 def _held_out(run: Run) -> list[str]:
-    """Digests of the music in the test and the validation windows, whatever the tokens."""
+    """Digests of the music in the test and the validation windows, whatever the tokens; else of the tokens."""
     parts = (run.dataset.test, run.dataset.validation)
-    return [MelodySet.of_tokens(run.tokenizer, *part[slice(None)]).digest() for part in parts]
+    return [sample_set(run.tokenizer, *part[slice(None)]).digest() for part in parts]
 
 
 def _identity(run: Run) -> dict[Key, Any]:

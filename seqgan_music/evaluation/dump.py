@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from seqgan_music.dataset import PARTS
+from seqgan_music.evaluation.melodies import MelodySet
 from seqgan_music.files import make_folder, write_whole
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 REFERENCES, WINDOWS, README = "references", "windows", "README.json"
 ARRAYS = {
+    "tokens": "(M, T) tokens of each sample, -1 after the last; words are numbered in `tokenizer`",
     "ids": "(M, T) tokens of each sample without its start token; what they mean is in `tokenizer`",
     "start": "(M,) start token of each sample, which says its metre",
     "events": "(M, K) note events: duration in grid steps * 129 + MIDI pitch, 128 for a rest; 0 after the last",
@@ -64,16 +66,7 @@ def dump(evaluation: Evaluation, run: Run, directory: str | Path) -> list[Path]:
     make_folder(directory)
     contents: dict[str, dict[str, np.ndarray]] = {}
     for name, one in {**evaluation.sets, REFERENCES: evaluation.references}.items():
-        arrays = {
-            "ids": one.ids,
-            "start": one.start,
-            "events": one.events.tokens * one.events.valid,
-            "lengths": one.events.lengths,
-            "bar": one.bar,
-            "steps": one.steps,
-        }
-        there = {key: array for key, array in arrays.items() if array is not None}
-        contents[name] = there | evaluation.scores.get(name, {})
+        contents[name] = one.arrays() | evaluation.scores.get(name, {})
     contents[WINDOWS] = {
         f"{part}_{key}": getattr(getattr(run.dataset, part), key).cpu().numpy()
         for part in PARTS
@@ -90,13 +83,14 @@ def dump(evaluation: Evaluation, run: Run, directory: str | Path) -> list[Path]:
         "windows.npz holds the windows of the run's corpus. Read them with numpy.load.",
         "files": {f"{name}.npz": _described(name, held, evaluation.metrics) for name, held in contents.items()},
         "tokenizer": run.tokenizer.to_dict(),
-        "steps_per_quarter": evaluation.references.steps_per_quarter,
         "pad_id": run.dataset.pad_id,
         "end_id": run.dataset.end_id,
         "tunes": _tunes(run),
         "means": evaluation.to_dict()["rows"],
         "facts": evaluation.facts,
     }
+    if isinstance(evaluation.references, MelodySet):
+        about["steps_per_quarter"] = evaluation.references.steps_per_quarter
     written.append(directory / README)
     write_whole(written[-1], json.dumps(about, indent=1, ensure_ascii=False).encode())
     return written
@@ -113,20 +107,21 @@ def _described(name: str, arrays: dict[str, np.ndarray], metrics: Mapping[str, M
 def _meaning(name: str, key: str, metrics: Mapping[str, Metric]) -> str:
     if name == WINDOWS:
         part, _, what = key.partition("_")
-        of = f"{part} part: windows {'from every bar line' if part == 'train' else 'without overlap'}; "
+        cut = "from every bar line" if part == "train" else "without overlap"
+        of = f"{part} part: windows {cut}, or whole sequences that are no music; "
         return (
             of
             + {
                 "ids": "(M, T) tokens",
                 "start": "(M,) start token of each",
-                "piece": "(M,) number of the tune each was cut from, see `tunes`",
+                "piece": "(M,) number of the tune or sequence each was cut from, see `tunes`",
             }[what]
         )
     return ARRAYS[key] if key in ARRAYS else f"{SCORE}{metrics[key].meaning}"
 
 
 def _tunes(run: Run) -> dict[str, str]:
-    """Number of a tune → its file."""
+    """Number of a tune → its file; of a sequence that is no music, where it stands in the file of tokens."""
     split = run.facts.get("corpus", {}).get("split", {})
     tunes: dict[str, str] = {}
     for part in PARTS:

@@ -18,13 +18,15 @@ import torch
 
 from seqgan_music import registry
 from seqgan_music.errors import UsageError
-from seqgan_music.metrics import METRICS, Metric
+from seqgan_music.metrics import METRICS, TOKEN_METRICS, Metric
 from seqgan_music.objectives import OBJECTIVES, terms
+from seqgan_music.rewards import lambdas
 
 if TYPE_CHECKING:
     from seqgan_music.notes import Melodies
     from seqgan_music.objectives import Objective
     from seqgan_music.run import Run
+    from seqgan_music.tokenizers import Tokenizer
 
 OBJECTIVE, UNDEFINED = "objective_", "undefined_"
 """What the names of these metrics begin with; the objective's name follows."""
@@ -60,12 +62,20 @@ class Objectives:
         Objectives that the reward of a run steers towards, and what is wanted of each, in words.
     left_out : tuple of str
         Texts of objectives that are code which the runs may not load.
+    musical : bool
+        Whether there is music to measure; sequences that are none have no objectives.
     """
 
     measured: dict[str, Objective | Told]
     first: tuple[str, ...]
     wishes: dict[str, list[str]] = field(default_factory=dict)
     left_out: tuple[str, ...] = ()
+    musical: bool = True
+
+    @classmethod
+    def none(cls) -> Objectives:
+        """None, for sequences that are no music."""
+        return cls({}, (), musical=False)
 
     @classmethod
     def built_in(cls) -> Objectives:
@@ -90,6 +100,8 @@ class Objectives:
         UsageError, Failure
             Code of a run's own that is gone or cannot be used.
         """
+        if runs and not any(is_musical(run.tokenizer) for run in runs):
+            return cls.none()
         known = cls.built_in()
         measured, first, wishes = dict(known.measured), dict[str, None](), dict[str, list[str]]()
         left_out = dict[str, None]()
@@ -113,8 +125,9 @@ class Objectives:
 
     @cached_property
     def metrics(self) -> dict[str, Metric]:
-        """`seqgan_music.metrics.METRICS` and, of every objective, its value and the share of undefined ones."""
-        found = dict(METRICS)
+        """`seqgan_music.metrics.METRICS` and, of every objective, its value and the share of undefined ones; of what is
+        no music, `TOKEN_METRICS`."""
+        found = dict(METRICS if self.musical else TOKEN_METRICS)
         for name, objective in self.measured.items():
             wanted = self.wishes.get(name)
             target = f"{STEERED}: {'; '.join(wanted)}" if wanted else "equal to real"
@@ -165,12 +178,15 @@ def steered(settings: Mapping[str, Mapping[str, Any]]) -> list[str]:
     []
     """
     reward = settings["reward"]
-    if settings["algorithm"]["name"] == "mle":  # it has no reward
-        return []
-    if min([share for _, share in reward["lambda_schedule"]] or [reward["lambda"]]) == 1:
+    if min(lambdas(reward)) == 1 or settings["algorithm"]["name"] == "mle":  # older runs of which name a reward
         return []
     staged = {text for _, stage in reward["programme"] for text in stage} or settings["objectives"]
     return [text for text, weight in settings["objectives"].items() if weight > 0 and text in staged]
+
+
+def is_musical(tokenizer: Tokenizer) -> bool:
+    """Whether its tokens say notes, which one of the user's own may not say."""
+    return getattr(tokenizer, "musical", True)
 
 
 def undefined(name: str) -> str:

@@ -25,7 +25,7 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 from seqgan_music.errors import UsageError
-from seqgan_music.evaluation import REAL, Closeness, beside_anchors, check_run, draw, finite
+from seqgan_music.evaluation import REAL, Closeness, beside_anchors, check_run, closeness, draw, finite
 from seqgan_music.evaluation.objectives import Objectives
 from seqgan_music.sampling import check_narrowing
 
@@ -195,20 +195,20 @@ def measure(
     wanted = _stages(run, stages)
     data, tokenizer = run.dataset, run.tokenizer
     objectives = Objectives.of(run)
-    closeness = Closeness(data, tokenizer, run.settings["run"]["seed"])
+    near = closeness(data, tokenizer, run.settings["run"]["seed"])
     places = [(stage, temperature) for stage in wanted for temperature in grid]
     sets, beside = {}, {}
     for done, (stage, temperature) in enumerate(places, 1):
         options: dict[str, Any] = {"stage": stage, "temperature": temperature, "device": device}
         sets[f"{stage} {temperature!r}"] = draw(run, samples, seed=seed, **options)
-        starts = closeness.start.repeat(DRAWS)
+        starts = near.start.repeat(DRAWS)
         drawn = run.sample(len(starts), seed=_another(seed), start=starts, **options)
         generator = run.generator(stage, device)
         where = next(generator.parameters()).device
         tempered = _Tempered(generator, temperature)
         beside[stage, temperature] = {
             "nll": negative_log_likelihood(tempered, data.test.to(where), data.pad_id, limit=len(data.test)),
-            DISTANCE: _distance(closeness, *drawn),
+            DISTANCE: _distance(near, *drawn),
         }
         if progress is not None:
             progress(done, len(places))
@@ -223,10 +223,8 @@ def measure(
         "samples": {"of every point": samples, **counts},
         "run": str(run.directory),
         "temperatures": grid,
-        "best temperature": "the temperature with the smallest distance_validation: the sum of how far BLEU-4 against "
-        "the validation windows, Self-BLEU-4, the overlap area with the validation windows and the share of bars that "
-        f"come back are from real music's, mean of {DRAWS} sets of {closeness.size} samples of their own; test tunes "
-        "have no part in it",
+        "best temperature": f"the temperature with the smallest distance_validation: {near.SAID}, mean of {DRAWS} sets "
+        f"of {near.size} samples of their own; the test part has no part in it",
         "distance_of_curve_to_real": "of real music's point to the nearest point of the line through a stage's points, "
         f"in the plane of Self-BLEU-4 and BLEU-4; low and high hold 95 % of {RESAMPLINGS} bootstrap resamplings of the "
         "samples and of real windows, nearer_to_real the share of them in which one curve is nearer than another",
@@ -283,12 +281,20 @@ class _Tempered(torch.nn.Module):
 
     def __init__(self, generator: Any, temperature: float) -> None:
         super().__init__()
-        self.generator, self.temperature = generator, temperature
+        self.generator, self.temperature, self.vocab_size = generator, temperature, generator.vocab_size
 
     def forward(self, ids: Tensor, start: Tensor) -> Tensor:
         """Logits (B, T, V)."""
         logits: Tensor = self.generator(ids, start) / self.temperature
         return logits
+
+    def factors(self, ids: Tensor, start: Tensor) -> tuple[Tensor, Tensor, Tensor] | None:
+        """Those of the generator, if it has them, with the temperature in hidden and bias."""
+        own = self.generator.factors(ids, start) if hasattr(self.generator, "factors") else None
+        if own is None:
+            return None
+        hidden, weight, bias = own
+        return hidden / self.temperature, weight, bias / self.temperature
 
 
 def _resampled_points(scores: Mapping[str, np.ndarray], rng: np.random.Generator) -> np.ndarray:
@@ -301,10 +307,10 @@ def _resampled_points(scores: Mapping[str, np.ndarray], rng: np.random.Generator
     return np.where(count > 0, total / np.maximum(count, 1), np.nan)
 
 
-def _distance(closeness: Closeness, ids: Tensor, start: Tensor) -> float:
+def _distance(near: Closeness, ids: Tensor, start: Tensor) -> float:
     """Mean over the sets that the samples are divided into."""
-    sets = zip(ids.split(closeness.size), start.split(closeness.size), strict=True)
-    return float(np.mean([closeness.measure(*one)[DISTANCE] for one in sets]))
+    sets = zip(ids.split(near.size), start.split(near.size), strict=True)
+    return float(np.mean([near.measure(*one)[DISTANCE] for one in sets]))
 
 
 def _another(seed: int) -> int:

@@ -133,6 +133,16 @@ class LSTMGenerator(nn.Module):
         Tensor (B, T, V)
             ``[:, t]`` belongs to ``ids[:, t]``.
         """
+        hidden, ago = self._read(ids, start)
+        return self._logits(hidden, ago)
+
+    def factors(self, ids: Tensor, start: Tensor) -> tuple[Tensor, Tensor, Tensor] | None:
+        """Hidden (B, T, H), weight (V, H) and bias (V,) of `forward`'s logits; None with `lookback`, which adds to
+        them."""
+        return None if self.lookback else (self._read(ids, start)[0], self.output.weight, self._output_bias())
+
+    def _read(self, ids: Tensor, start: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Outputs (B, T, H) of the LSTM, and the tokens (B, T, lags) that may come again."""
         length = ids.shape[1]
         far = max(self.lookback, default=0)
         before = ids.new_full((len(ids), far), self.vocab_size)
@@ -146,7 +156,7 @@ class LSTMGenerator(nn.Module):
             repeated = [last == read[:, far - lag :][:, :length] for lag in self.lookback]
             embedded = torch.cat([embedded, torch.stack(repeated, 2).to(embedded.dtype)], 2)
         hidden, _ = self.lstm(embedded)  # (B, T, H)
-        return self._logits(self.dropout(hidden), torch.stack(ago, 2) if ago else None)
+        return self.dropout(hidden), torch.stack(ago, 2) if ago else None
 
     def start(self, batch: int) -> LSTMState:
         """State of `batch` rows before anything has been read."""
@@ -206,6 +216,10 @@ class LSTMGenerator(nn.Module):
     def _bias(self, layer: int) -> Tensor:
         return self.lstm.get_parameter(f"bias_ih_l{layer}") + self.lstm.get_parameter(f"bias_hh_l{layer}")
 
+    def _output_bias(self) -> Tensor:
+        """Of the logits (V,): −∞ joins it, for the logits are many more numbers."""
+        return self.output.bias + self.never
+
     def _input_weight(self) -> Tensor:
         """Of the first layer (4H, inputs): for the last token, for each looked back at, for each repetition."""
         return self.lstm.get_parameter("weight_ih_l0")
@@ -216,8 +230,8 @@ class LSTMGenerator(nn.Module):
 
     def _logits(self, hidden: Tensor, ago: Tensor | None) -> Tensor:
         """Logits (..., V) from outputs (..., H); `ago` (..., lags) are the tokens that may come again."""
-        logits: Tensor = self.output(hidden)
+        logits = F.linear(hidden, self.output.weight, self._output_bias())
         if self.repeat is not None and ago is not None:
             again = F.pad(logits, (0, 1)).scatter_add(-1, ago, self.repeat(hidden))
             logits = again[..., :-1]  # without "before the sequence began"
-        return logits + self.never
+        return logits

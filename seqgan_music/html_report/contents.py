@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from seqgan_music.run import Run
 
 EVALUATION, TEMPERATURES = "report.json", "temperatures.json"
+UNPAID = {"mle": "by likelihood alone", "scheduled_sampling": "by likelihood alone", "random": "nothing is trained"}
 MEASURE, CURVE = "evaluate {}", "evaluate {} --temperatures default"  # what makes them
 
 
@@ -199,11 +200,15 @@ def reward(run: Run) -> str:
     """Of what the reward is made, in words."""
     settings = run.settings
     weights, how, loss = settings["objectives"], settings["reward"], settings["loss"]["name"]
-    if settings["algorithm"]["name"] == "mle":
-        return "none: by likelihood alone"
+    algorithm = settings["algorithm"]
+    if algorithm["name"] in UNPAID:
+        return f"none: {UNPAID[algorithm['name']]}"
     critic = "the discriminator" if loss == "bce" else f"the discriminator (loss {loss})"
     paid = ", ".join(f"{text} {weight:g}" for text, weight in weights.items())
-    if not weights:
+    if algorithm["name"] == "pg_bleu":
+        said = [f"BLEU-{algorithm['bleu_n']} of tokens against the training windows"]
+        said += [f"measured beside it: {', '.join(weights)}"] if weights else []
+    elif not weights:
         said = [f"{critic} alone"]
     elif points := how["lambda_schedule"]:
         course = ", ".join(f"{share:g} in round {at + 1}" for at, share in points)

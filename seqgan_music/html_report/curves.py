@@ -97,6 +97,11 @@ PANELS = (
         CLOSEST,
         note="Summed over the figures that count.",
     ),
+    Panel(
+        "Share of true input tokens",
+        ("omega",),
+        note="ω of scheduled sampling; the others that the generator read were its own.",
+    ),
 )
 
 

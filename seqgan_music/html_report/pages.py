@@ -30,12 +30,14 @@ REPORT, LISTEN = "report.html", "listen.html"
 FORMAT = "seqgan-music listening test 1"
 TITLES = {
     "real": "Real tunes",
+    "random": "Uniform tokens",
     "mle": "After pre-training",
     "adversarial": "After the adversarial rounds",
     "best": "Best adversarial round",
 }
 SENTENCES = {
     "real": "Windows of test tunes, which the model has not seen, as the tokenizer reads them back.",
+    "random": "By the generator to which all tokens are equally likely.",
     "mle": "By the generator that was trained by likelihood alone.",
     "adversarial": "By the generator as the last round left it.",
     "best": "By the generator of the round whose samples were closest to real music on the validation tunes.",
@@ -89,10 +91,15 @@ def write(
     Raises
     ------
     UsageError
-        An exported run, or an option that cannot be meant.
+        A run of what is no music, an exported run, or an option that cannot be meant.
     Failure
         A page cannot be written, or a file of the run is damaged.
     """
+    if not run.is_music:
+        raise UsageError(
+            f"{run.directory} has sequences that are no music, and a report shows and plays melodies; see its numbers "
+            f"with: seqgan-music evaluate {run.directory}"
+        )
     if "exported" in run.facts:
         raise UsageError(
             f"{run.directory} is an exported run, without the log, the measurements and the tunes that a report shows: "

@@ -21,7 +21,7 @@ its docstring says when; a 0.0 is always a measured one.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +102,26 @@ METRICS: dict[str, Metric] = {
 }
 """Name in records and reports → what it means."""
 
+TOKEN_METRICS: dict[str, Metric] = {
+    name: replace(METRICS[name], meaning=meaning)
+    for name, meaning in {
+        **{
+            f"bleu_{n}": f"share of a sample's runs of 1 to {n} tokens found in held-out sequences" for n in range(2, 6)
+        },
+        "nll": "negative log-likelihood of held-out sequences, nats per token",
+        "reverse_nll": "the same by a trigram model of the samples; real: of as many",
+        **{f"self_bleu_{n}": "BLEU with the other samples in place of held-out sequences" for n in range(2, 6)},
+        "unique": METRICS["unique"].meaning,
+        "distinct_2": "different pairs of tokens over all pairs of successive tokens",
+        "edit_distance": "share of its tokens one sample must change to be another",
+        "copied_4": "share of the runs of 4 tokens that stand so in a training sequence",
+        "copied_8": "share of the runs of 8 tokens that stand so in a training sequence",
+        "longest_copy": "tokens in a sample's longest run copied from training, on average",
+        "longest_copy_max": "tokens in the longest copied run of any sample",
+    }.items()
+}
+"""The same of sequences that are no music."""
+
 TABLES: dict[str, tuple[str, ...]] = {
     "Like real tunes? Phrases, pitch curves, likelihood": (
         *(f"bleu_{n}" for n in range(2, 6)),
@@ -128,3 +148,10 @@ TABLES: dict[str, tuple[str, ...]] = {
     ),
 }
 """Question → metrics that answer it; overlap area and divergence of the single features are in JSON alone."""
+
+TOKEN_TABLES: dict[str, tuple[str, ...]] = {
+    "Like held-out sequences? Runs of tokens, likelihood": (*(f"bleu_{n}" for n in range(2, 6)), "nll", "reverse_nll"),
+    "Different from one another?": TABLES["Different from one another?"],
+    "New, or copied from the training sequences?": ("copied_4", "copied_8", "longest_copy", "longest_copy_max"),
+}
+"""The same of sequences that are no music."""

@@ -6,7 +6,7 @@ number only if they are the same: nothing is hashed.
 
 - `Sequences`: the array and the lengths. `as_sequences` makes one of anything that can be meant.
 - `NgramIndex`: numbers for the n-grams of a set of sequences, and the look-up of other sequences in it.
-- `rank`: the look-up that both `NgramIndex` and `seqgan_music.metrics.markov` rest on.
+- `rank`: where keys stand in a sorted table, which `seqgan_music.metrics.markov` rests on too.
 """
 
 from __future__ import annotations
@@ -218,13 +218,14 @@ class NgramIndex:
         if max_n < 1:
             raise ValueError(f"n-grams have at least one token, so max_n must be at least 1, not {max_n}")
         self.max_n = max_n
-        self._tables: list[IntArray] = [np.unique(sequences.tokens[sequences.valid])]
+        self._tokens = _distinct(sequences.tokens[sequences.valid])
+        self._longer: list[_Places] = []
         codes = token_codes = self._token_codes(sequences)
         for n in range(2, max_n + 1):
             keys = self._keys(codes, token_codes, n)
-            self._tables.append(np.unique(keys[keys >= 0]))
-            codes = rank(self._tables[-1], keys)
-        self.sizes = [table.size for table in self._tables]
+            self._longer.append(_Places(_distinct(keys[keys >= 0])))
+            codes = self._longer[-1].of(keys)
+        self.sizes = [self._tokens.size, *(table.size for table in self._longer)]
 
     def codes(self, sequences: Sequences) -> Iterator[IntArray]:
         """Numbers of the n-grams that start at each position, for n = 1, 2, ... in turn.
@@ -242,17 +243,65 @@ class NgramIndex:
         codes = token_codes = self._token_codes(sequences)
         yield codes
         for n in range(2, self.max_n + 1):
-            codes = rank(self._tables[n - 1], self._keys(codes, token_codes, n))
+            codes = self._longer[n - 2].of(self._keys(codes, token_codes, n))
             yield codes
 
     def _token_codes(self, sequences: Sequences) -> IntArray:
-        return np.where(sequences.valid, rank(self._tables[0], sequences.tokens), -1)
+        return np.where(sequences.valid, rank(self._tokens, sequences.tokens), -1)
 
     def _keys(self, shorter: IntArray, token_codes: IntArray, n: int) -> IntArray:
         # An n-gram is an (n-1)-gram and one more token. Both numbers are below the count of tokens, so that no
         # product overflows.
         head, last = shorter[:, :-1], token_codes[:, n - 1 :]
-        return np.where((head >= 0) & (last >= 0), head * self._tables[0].size + last, -1)
+        return np.where((head >= 0) & (last >= 0), head * self._tokens.size + last, -1)
+
+
+class _Places:
+    """Where keys stand in an ascending table of different keys, none negative: `rank`, by hashing.
+
+    A search by halves reads a dozen and more far places of a large table for every key, this one or two. The hash says
+    where to look, and the key that stands there whether it is the one.
+
+    Parameters
+    ----------
+    table : ndarray (K,)
+    """
+
+    def __init__(self, table: IntArray) -> None:
+        self.size = table.size
+        self._bits = max(1, int(4 * table.size).bit_length())
+        buckets = self._hash(table)
+        self._order = np.append(np.argsort(buckets, kind="stable"), -1)
+        self._keys = np.append(table[self._order[:-1]], -1)
+        counts = np.bincount(buckets, minlength=1 << self._bits)
+        self._first = np.cumsum(counts) - counts
+        self._most = int(counts.max())
+
+    def of(self, keys: IntArray) -> IntArray:
+        """Places, of the shape of `keys`: 0 to K - 1, or -1 for a key that is not in the table."""
+        places = np.full(keys.size, -1, dtype=np.int64)
+        left = np.flatnonzero(keys.ravel() >= 0)
+        wanted = keys.ravel()[left]
+        at = self._first[self._hash(wanted)]
+        for _ in range(self._most):
+            found = self._keys[at] == wanted
+            places[left[found]] = self._order[at[found]]
+            missing = ~found
+            left, wanted, at = left[missing], wanted[missing], np.minimum(at[missing] + 1, self.size)
+        return places.reshape(keys.shape)
+
+    def _hash(self, keys: IntArray) -> IntArray:
+        """Numbers below 2^bits (Knuth's multiplicative hashing, by the golden ratio; products wrap)."""
+        mixed = keys.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15)
+        return (mixed >> np.uint64(64 - self._bits)).astype(np.int64)
+
+
+def _distinct(values: IntArray) -> IntArray:
+    """Different values in ascending order: `np.unique`, which is slower where most of many values are repeated."""
+    ordered = np.sort(values, axis=None)
+    fresh = np.ones(ordered.size, dtype=bool)
+    fresh[1:] = ordered[1:] != ordered[:-1]
+    return ordered[fresh]
 
 
 def _integers(values: NDArray[Any], what: str) -> IntArray:

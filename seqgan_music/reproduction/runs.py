@@ -12,7 +12,7 @@ import shutil
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
 from seqgan_music import checkpoint, config, files, reproduction, run_directory, run_settings
 from seqgan_music.errors import Failure, UsageError
@@ -62,6 +62,8 @@ class Runs:
         Of the experiment.
     directory : Path
         New, empty, or where the same experiment was begun. More seeds and models may be asked for than then.
+    about : mapping, optional
+        What the experiment is beside that, plain values.
     cache : Cache, optional
         Where tokens of pieces that were encoded before are found again.
     measure : Measure, optional
@@ -95,17 +97,25 @@ class Runs:
         settings: Mapping[str, Mapping[str, Any]],
         directory: Path,
         *,
+        about: Mapping[str, Any] | None = None,
         cache: Cache | None = None,
         measure: Measure | None = None,
     ) -> None:
         self.directory, self.settings, self.measure = directory, config.merge(settings), measure
+        self.check_directory(directory)
+        begun = self._begun(about or {})
         self.material: Material = prepare(source, settings, cache=cache)
         self.resolved = reproduction.plain(run_settings.resolve(settings))
         self.resolved["reading"] = self.material.reading or self.resolved["reading"]
-        self._open()
+        if begun is None:
+            files.make_folder(directory)
+            corpus = {name: self.material.corpus[name] for name in ("root", "digest")}
+            values = {"settings": self.resolved, "corpus": corpus, **(about or {})}
+            checkpoint.write_text(directory / self.FILE, json.dumps(values, indent=1, ensure_ascii=False))
+        else:
+            self._check(begun)
 
-    @staticmethod
-    def named(names: Iterable[str]) -> list[Any]:
+    def named(self, names: Iterable[str]) -> list[Any]:
         """The models of these names, each after the one it goes on from.
 
         Raises
@@ -183,7 +193,7 @@ class Runs:
         if not (place / run_directory.RUN).is_file():
             if place.exists():  # stopped while it was made: nothing is trained in it
                 shutil.rmtree(place)
-            own = config.merge(self.settings, model.settings, {"run": {"seed": seed}})
+            own = run_settings.lay(self.settings, model.settings, {"run": {"seed": seed}})
             Experiment.create(self.material, own, place)
         experiment = Experiment.resume(place, device, measure=self.measure)
         if model.parent is not None and not experiment.records:
@@ -194,26 +204,50 @@ class Runs:
         Run(place).finish(evaluate=False, pages=False)
         checkpoint.write_text(self.place(seed, FINISHED), json.dumps([*self.finished(seed), model.name]))
 
-    def _open(self) -> None:
-        """Make the directory, or see that it holds the same experiment."""
-        directory, path = self.directory, self.directory / self.FILE
+    @classmethod
+    def check_directory(cls, directory: Path) -> None:
+        """Refuse a directory that holds something else, which is not to be written into.
+
+        Raises
+        ------
+        UsageError
+        """
         if directory.exists() and not directory.is_dir():
             raise UsageError(f"{directory} is a file; name a directory for the experiment")
-        if not path.is_file():
-            if directory.is_dir() and {one.name for one in directory.iterdir()} - self.FIRST:
-                raise UsageError(f"{directory} is not empty, and no experiment is in it; name another directory")
-            files.make_folder(directory)
-            corpus = {name: self.material.corpus[name] for name in ("root", "digest")}
-            values = {"settings": self.resolved, "corpus": corpus}
-            checkpoint.write_text(path, json.dumps(values, indent=1, ensure_ascii=False))
-            return
+        there = {one.name for one in directory.iterdir()} if directory.is_dir() else set()
+        if cls.FILE not in there and there - cls.FIRST:
+            raise UsageError(f"{directory} is not empty, and no experiment is in it; name another directory")
+
+    def _begun(self, about: Mapping[str, Any]) -> dict[str, Any] | None:
+        """What the directory says of its experiment, if it has one, which is to be `about` the same."""
+        path = self.directory / self.FILE
         try:
-            found = json.loads(path.read_text(encoding="utf-8"))
-            differing = reproduction.difference(found["settings"], self.resolved)
-            digest, root = found["corpus"]["digest"], found["corpus"]["root"]
+            found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+            others = [name for name, value in about.items() if found[name] != value]
+        except FileNotFoundError:
+            return None
         except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
-            raise Failure(f"{path} is damaged: {type(error).__name__}: {error}") from error
-        if differing is None and digest != self.material.corpus["digest"]:
-            differing = f"what is trained on: {root} as it was, not {self.material.corpus['root']} as it is"
+            raise self._damaged(error) from error
+        if others:
+            self._refuse(f"{others[0]}={found[others[0]]!r}, not {about[others[0]]!r}")
+        return found
+
+    def _check(self, begun: Mapping[str, Any]) -> None:
+        """Refuse what is not the experiment that was begun."""
+        try:
+            differing = reproduction.difference(begun["settings"], self.resolved)
+            digest, root = begun["corpus"]["digest"], begun["corpus"]["root"]
+        except (LookupError, TypeError, AttributeError) as error:
+            raise self._damaged(error) from error
         if differing:
-            raise UsageError(f"{directory} holds an experiment of other settings ({differing}); name another directory")
+            self._refuse(differing)
+        if digest != self.material.corpus["digest"]:
+            self._refuse(f"what is trained on: {root} as it was, not {self.material.corpus['root']} as it is")
+
+    def _damaged(self, error: Exception) -> Failure:
+        return Failure(f"{self.directory / self.FILE} is damaged: {type(error).__name__}: {error}")
+
+    def _refuse(self, differing: str) -> NoReturn:
+        raise UsageError(
+            f"{self.directory} holds an experiment of other settings ({differing}); name another directory"
+        )

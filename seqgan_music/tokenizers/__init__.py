@@ -17,6 +17,9 @@ A tokenizer is a class with these members; one line here makes it known everywhe
     A tokenizer whose vocabulary covers the pieces.
 ``vocab_size``, ``end_id``, ``pad_id``, ``start_ids`` (metre -> id)
     END, PAD and one START per metre are part of the vocabulary.
+``musical``
+    Whether its tokens say notes: True; a vocabulary of `VOCABULARIES` has False, and nothing above that has to do with
+    pieces. A tokenizer of one's own that does not say is taken for one of music.
 ``polyphonic``
     Whether it takes pieces with all their parts; the others take a melody.
 ``to_dict()``, ``from_dict(d)``
@@ -42,6 +45,8 @@ TOKENIZERS = {
     "pitch": "seqgan_music.tokenizers.pitch:PitchTokenizer",
     "miditok:REMI": "seqgan_music.tokenizers.remi:RemiTokenizer",
 }
+VOCABULARIES = {"tokens": "seqgan_music.tokenizers.plain:PlainTokens"}
+"""What stands in a tokenizer's place for sequences that are no music."""
 
 
 class Tokenizer(Protocol):
@@ -51,6 +56,7 @@ class Tokenizer(Protocol):
     end_id: int
     pad_id: int
     start_ids: Mapping[tuple[int, int], int]
+    musical: bool
     polyphonic: bool
 
     def encode(self, piece: Piece) -> list[int]:

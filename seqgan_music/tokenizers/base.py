@@ -40,6 +40,7 @@ class Framed:
         `metres` are none.
     """
 
+    musical = True
     polyphonic = False
 
     def __init__(self, metres: Sequence[Sequence[int]]) -> None:

@@ -12,7 +12,6 @@ class Runs(runs.Runs):
 
     FILE = "organ.json"
 
-    @staticmethod
-    def named(names: Iterable[str]) -> list[organ.Model]:
+    def named(self, names: Iterable[str]) -> list[organ.Model]:
         """The models of these names; see `seqgan_music.reproduction.organ.named`."""
         return organ.named(names)
