@@ -295,7 +295,13 @@ def organ(
     multiple=True,
     metavar="SECTION.OPTION=VALUE",
     help="One setting, over those of the size; [oracle] has vocab_size, length, embedding, hidden, seed, sequences, "
-    "held_out, samples and curve_samples; repeatable.",
+    "held_out, samples, curve_samples and strategy_rounds; repeatable.",
+)
+@click.option(
+    "--better",
+    multiple=True,
+    metavar="SECTION.OPTION=VALUE",
+    help="One setting of the improved rows, over what helped before; repeatable.",
 )
 @click.option(
     "--stop-after",
@@ -317,6 +323,7 @@ def oracle(
     only: tuple[str, ...],
     temperatures: tuple[float, ...] | None,
     assignments: tuple[str, ...],
+    better: tuple[str, ...],
     stop_after: float | None,
     out: Path | None,
     device: str | None,
@@ -335,6 +342,7 @@ def oracle(
     if stop_after is not None and not stop_after > 0:
         raise UsageError(f"--stop-after must be above 0, not {stop_after:g}")
     own = config.merge(*[config.parse_assignment(text) for text in assignments])
+    improved = config.merge(*[config.parse_assignment(text) for text in better])
     from seqgan_music_cli.train import stopped
 
     from seqgan_music import building, sampling
@@ -354,18 +362,16 @@ def oracle(
     words += [f"--seeds {_shown(seeds)}", *(f"--only {one}" for one in only)]
     words += [f"--temperatures {_listed(temperatures)}"] if temperatures else []
     words += [f"-s {shlex.quote(text)}" for text in assignments]
+    words += [f"--better {shlex.quote(text)}" for text in better]
     words += [f"--stop-after {stop_after:g}"] if stop_after else []
     words += [f"-o {options.shown(out)}"] if out else []
     words += [f"--device {device}"] if device else []
     go_on = " ".join(["seqgan-music reproduce oracle", *words])
     clock = _Clock(stop_after)
-    runs = Runs(chosen, size, directory, own=own, file=oracle_file)
+    runs = Runs(chosen, size, directory, own=own, better=improved, file=oracle_file)
     parts = only or experiment.PARTS
     # The figures show one training each, as the paper's do.
-    turns = [
-        (seed, experiment.models(runs.resolved, parts if seed == seeds[0] else set(parts) - {"strategies", "short"}))
-        for seed in seeds
-    ]
+    turns = [(seed, runs.models(parts if seed == seeds[0] else set(parts) - {"strategies", "short"})) for seed in seeds]
     total = sum(len(models) for _, models in turns)
     done = sum(model.name in runs.finished(seed) for seed, models in turns for model in models)
     begun = f"; {done} of them finished before" if done else ""

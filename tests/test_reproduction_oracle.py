@@ -57,11 +57,18 @@ def test_every_model_comes_after_the_one_it_goes_on_from():
     assert [model.name for model in models if model.shown] == ROWS + FIGURES
     assert [model.name for model in models if model.tempered] == ["mle", "early-mle", "improved-mle"]
     by_name = {model.name: model for model in models}
-    assert by_name["strategy-30-1-30"].settings == {"algorithm": {"g_steps": 30, "d_steps": 1, "d_epochs": 30}}
+    assert by_name["strategy-30-1-30"].settings == {
+        "algorithm": {"g_steps": 30, "d_steps": 1, "d_epochs": 30, "rounds": settings["algorithm"]["rounds"]}
+    }
     assert "4 epochs" in by_name["short-seqgan"].title
     assert by_name["pg-bleu"].parent == "mle", "it has no discriminator"
     only = [model.name for model in oracle.models(settings, ["short"])]
-    assert only == ["mle", "discriminator", "short-mle", "short-discriminator", "short-seqgan"]
+    assert only == ["mle", "short-mle", "short-discriminator", "short-seqgan"]
+    better = oracle.models(settings, ["improved"], better={"algorithm": {"rollouts": 3}, "generator": {"dropout": 0.1}})
+    assert [model.name for model in better] == ["mle", "improved-mle", "improved-discriminator", "improved"]
+    assert better[-1].settings["algorithm"] == {**oracle.BETTER["algorithm"], "rollouts": 3}
+    assert better[1].settings["generator"] == {**oracle.BETTER["generator"], "dropout": 0.1}
+    assert better[1].settings["algorithm"]["rounds"] == 0
     with pytest.raises(UsageError, match="unknown part 'figures'; the experiment has: table, improved"):
         oracle.models(settings, ["figures"])
 
@@ -117,9 +124,9 @@ def test_the_split_is_exact(tmp_path):
 @pytest.mark.parametrize("wanted", ["pg-bleu", "seqgan", "scheduled-sampling", "short-seqgan"])
 def test_a_run_that_goes_on_from_another_equals_one_trained_from_the_start(wanted, tmp_path):
     runs = tiny(tmp_path / "oracle")
-    chain = [model for model in oracle.models(runs.resolved) if model.name == wanted]
+    chain = [model for model in runs.models() if model.name == wanted]
     while chain[0].parent is not None:
-        chain.insert(0, next(model for model in oracle.models(runs.resolved) if model.name == chain[0].parent))
+        chain.insert(0, next(model for model in runs.models() if model.name == chain[0].parent))
     for model in chain:
         runs.train(3, model)
     settings = run_settings.lay(runs.settings, chain[-1].settings, {"run": {"seed": 3}})
@@ -132,7 +139,7 @@ def test_a_run_that_goes_on_from_another_equals_one_trained_from_the_start(wante
 
 def test_every_record_has_nll_oracle_but_those_of_the_discriminator(tmp_path):
     runs = tiny(tmp_path)
-    for model in oracle.models(runs.resolved, ["table"]):
+    for model in runs.models(["table"]):
         runs.train(1, model)
     for model in ROWS[:-2]:
         for record in log(runs.place(1, model)):
@@ -238,6 +245,24 @@ def test_other_settings_are_refused_and_touch_nothing(done, tmp_path):
     assert code == 2
     assert "is not empty, and no experiment is in it" in err
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
+
+
+def test_settings_of_the_improved_rows_alone(tmp_path):
+    words = ("--size", "tiny", "--seeds", 1, "--only", "improved", "-o", tmp_path / "out", "--device", "cpu")
+    small = ("--better", "generator.hidden=6", "--better", "algorithm.policy_batch_size=8")
+    code, _, err = call(*words, *small)
+    assert code == 0, err
+    hidden = {
+        name: config.read_config(tmp_path / "out" / "seed-1" / name / run_directory.CONFIG)["generator"]["hidden"]
+        for name in ("mle", "improved-mle", "improved")
+    }
+    assert hidden == {"mle": 8, "improved-mle": 6, "improved": 6}
+    code, _, err = call(*words)
+    assert code == 2
+    assert "better={'generator': {'hidden': 6}" in err
+    code, _, err = call(*words, "--better", "generator.colour=1")
+    assert code == 2
+    assert "has no option 'colour'" in err
 
 
 def test_slices_of_time_come_to_the_same_end(done, tmp_path):

@@ -33,17 +33,19 @@ SIZES: dict[str, dict[str, Any]] = {
         "sequences": 10_000,
         "held_out": 2_000,
         "samples": 10_000,
+        "strategy_rounds": 200,
         "curve_samples": 2_000,
     },
     "small": {
-        "vocab_size": 500,
+        "vocab_size": 200,
         "length": 20,
         "embedding": 32,
         "hidden": 32,
         "seed": 0,
-        "sequences": 2_000,
+        "sequences": 5_000,
         "held_out": 1_000,
         "samples": 5_000,
+        "strategy_rounds": 6,
         "curve_samples": 1_000,
     },
     "tiny": {
@@ -55,11 +57,12 @@ SIZES: dict[str, dict[str, Any]] = {
         "sequences": 60,
         "held_out": 20,
         "samples": 40,
+        "strategy_rounds": 2,
         "curve_samples": 20,
     },
 }
 """Options of ``[oracle]``: V and T, widths of its network, the seed of its weights, training sequences, validation and
-test sequences each, samples of the table and of every point of a curve."""
+test sequences each, samples of the table and of every point of a curve, rounds of each strategy of Figure 3."""
 PRESETS = {"paper": "oracle", "small": "oracle-small", "tiny": "oracle-tiny"}
 SEEDS = 3
 TEMPERATURES = (0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.1, 1.2)
@@ -143,7 +146,13 @@ def settings(size: str, oracle: Mapping[str, Any], own: Mapping[str, Mapping[str
     return run_settings.lay(config.preset(PRESETS[size]), data, own or {})
 
 
-def models(of: Mapping[str, Mapping[str, Any]], parts: Iterable[str] = PARTS) -> list[Model]:
+def models(
+    of: Mapping[str, Mapping[str, Any]],
+    parts: Iterable[str] = PARTS,
+    *,
+    strategy_rounds: int | None = None,
+    better: Mapping[str, Mapping[str, Any]] | None = None,
+) -> list[Model]:
     """What is trained, each after the one it goes on from.
 
     One likelihood training and one pre-training of the discriminator serve all that have the same: trained once more
@@ -155,6 +164,10 @@ def models(of: Mapping[str, Mapping[str, Any]], parts: Iterable[str] = PARTS) ->
         Settings of the experiment.
     parts : iterable of str
         Of `PARTS`.
+    strategy_rounds : int, optional
+        Rounds of each of `STRATEGIES`; those of the settings, if left out.
+    better : mapping, optional
+        Settings of the improved rows, laid over `BETTER`.
 
     Raises
     ------
@@ -164,10 +177,9 @@ def models(of: Mapping[str, Mapping[str, Any]], parts: Iterable[str] = PARTS) ->
     wanted = set(parts)
     for part in sorted(wanted - set(PARTS)):
         raise UsageError(f"unknown part {part!r}; the experiment has: {', '.join(PARTS)}")
-    found = [
-        Model(MLE, "MLE", _pretraining(), tempered=True),
-        Model(DISCRIMINATOR, "pre-training of the discriminator", _algorithm(rounds=0), MLE, shown=False),
-    ]
+    found = [Model(MLE, "MLE", _pretraining(), tempered=True)]
+    if wanted & {"table", "strategies"}:
+        found.append(Model(DISCRIMINATOR, "pre-training of the discriminator", _algorithm(rounds=0), MLE, shown=False))
     if "table" in wanted:
         found = [
             Model(RANDOM, "random", _algorithm(name="random")),
@@ -178,23 +190,25 @@ def models(of: Mapping[str, Mapping[str, Any]], parts: Iterable[str] = PARTS) ->
             Model(SEQGAN, "SeqGAN", {}, DISCRIMINATOR),
         ]
     if "improved" in wanted:
+        chosen = run_settings.lay(BETTER, better or {})
         found += [
-            Model(IMPROVED_MLE, "MLE, improved", config.merge(BETTER, _pretraining()), tempered=True),
+            Model(IMPROVED_MLE, "MLE, improved", config.merge(chosen, _pretraining()), tempered=True),
             Model(
                 IMPROVED_DISCRIMINATOR,
                 "pre-training of the improved discriminator",
-                config.merge(BETTER, _algorithm(rounds=0)),
+                config.merge(chosen, _algorithm(rounds=0)),
                 IMPROVED_MLE,
                 shown=False,
             ),
-            Model(IMPROVED, "SeqGAN, improved", BETTER, IMPROVED_DISCRIMINATOR),
+            Model(IMPROVED, "SeqGAN, improved", chosen, IMPROVED_DISCRIMINATOR),
         ]
     if "strategies" in wanted:
+        rounds = of["algorithm"]["rounds"] if strategy_rounds is None else strategy_rounds
         found += [
             Model(
                 strategy(g, d, k),
                 f"SeqGAN (g, d, k) = ({g}, {d}, {k})",
-                _algorithm(g_steps=g, d_steps=d, d_epochs=k),
+                _algorithm(g_steps=g, d_steps=d, d_epochs=k, rounds=rounds),
                 DISCRIMINATOR,
             )
             for g, d, k in STRATEGIES
@@ -247,5 +261,25 @@ def _epochs(of: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
     return {new: of["algorithm"][old] for old, new in zip(from_, to, strict=True)}
 
 
-BETTER: config.Config = {}
-"""What helped, over the settings of any size; docs/log.md has what was tried."""
+BETTER: config.Config = {
+    "generator": {"embedding": 64, "hidden": 128, "dropout": 0.5},
+    "discriminator": {"embedding": 64, "filters": [[1, 32], [2, 64], [3, 64], [4, 32]], "dropout": 0.5},
+    "algorithm": {
+        "patience": EARLY_PATIENCE,
+        "generator_learning_rate": 5e-3,
+        "discriminator_sets": 16,
+        "discriminator_set_epochs": 1,
+        "discriminator_samples": 0,
+        "discriminator_learning_rate": 1e-3,
+        "g_steps": 2,
+        "d_steps": 1,
+        "d_epochs": 1,
+        "policy_batch_size": 4096,
+        "rollouts": 0,
+        "policy_learning_rate": 5e-4,
+        "baseline": "mean",
+        "normalize_advantage": True,
+    },
+}
+"""What helped in the small size, over the settings of any: a wider generator that is kept from learning its sequences
+by heart, and small policy steps of many sequences. docs/log.md has what was tried."""

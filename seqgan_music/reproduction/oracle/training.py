@@ -42,6 +42,8 @@ class Runs(runs.Runs):
         New, empty, or where the same experiment was begun.
     own : mapping, optional
         Settings laid over those of the size.
+    better : mapping, optional
+        Settings of the improved rows, laid over `seqgan_music.reproduction.oracle.BETTER`.
     file : Path, optional
         An oracle to take in place of a random one, see `Oracle.read`.
 
@@ -68,20 +70,24 @@ class Runs(runs.Runs):
         directory: Path,
         *,
         own: Mapping[str, Mapping[str, Any]] | None = None,
+        better: Mapping[str, Mapping[str, Any]] | None = None,
         file: Path | None = None,
     ) -> None:
+        self.better = dict(better or {})
         given = None if file is None else Oracle.read(file)
         self.options = dict(options)
         if given is not None:
             self.options |= {"vocab_size": given.vocab_size, "embedding": given.embedding, "hidden": given.hidden}
         settings = experiment.settings(size, self.options, own)
-        run_settings.resolve(settings)  # before anything is written
+        for each in (settings, run_settings.lay(settings, self.better)):
+            run_settings.resolve(each)  # before anything is written
         self.check_directory(directory)
         self.oracle = _oracle(directory, self.options, given)
         about = {
             # Samples are measured, not trained on; another number of them is the same experiment.
             **{f"oracle.{name}": value for name, value in self.options.items() if name != "samples"},
             "oracle file": None if given is None else given.digest,
+            "better": self.better,
         }
         super().__init__(
             _sequences(directory, self.options, self.oracle),
@@ -91,9 +97,15 @@ class Runs(runs.Runs):
             measure=_Curve(self.oracle, self.options),
         )
 
+    def models(self, parts: Iterable[str] = experiment.PARTS) -> list[Model]:
+        """What is trained, see `seqgan_music.reproduction.oracle.models`."""
+        return experiment.models(
+            self.resolved, parts, strategy_rounds=self.options["strategy_rounds"], better=self.better
+        )
+
     def named(self, names: Iterable[str]) -> list[Model]:
         """The models of these names, each after the one it goes on from."""
-        known = {model.name: model for model in experiment.models(self.resolved)}
+        known = {model.name: model for model in self.models()}
         wanted = set(names)
         if unknown := wanted - set(known):
             raise ValueError(f"there is no model {min(unknown)!r}")
