@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import itertools
 import json
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -199,6 +200,15 @@ def _temperatures(
     best = [f"{stage} {t:g}{ends.get(t, '')}" for stage, t in curves.best.items()]
     if best:
         click.echo(f"Best temperature, chosen on the validation part: {'; '.join(best)}.")
+    if all(math.isfinite(curves.distance(stage)) for stage in curves.points):
+        _say_distances(curves)
+    else:
+        click.echo("No distance of the curves to real, for Self-BLEU is not defined of so few sequences.")
+    click.echo(f"In {options.shown(run.directory)}: {', '.join(path.name for path in written)}")
+
+
+def _say_distances(curves: Curves) -> None:
+    """How near each curve comes to the row `real`, and which is nearer."""
     distances = sorted((curves.distance(stage), stage) for stage in curves.points)
     click.echo(
         "Distance of the curve to real in BLEU-4 and Self-BLEU-4, smallest first: "
@@ -210,4 +220,3 @@ def _temperatures(
     )
     for stage, other in itertools.combinations(curves.points, 2):
         click.echo(f"The curve of {stage} is nearer than that of {other} in {curves.nearer(stage, other):.0%} of them.")
-    click.echo(f"In {options.shown(run.directory)}: {', '.join(path.name for path in written)}")

@@ -128,4 +128,5 @@ def _write_sequences(run: Any, n: int, out: Path, formats: tuple[str, ...], **ch
     click.echo(
         f"{options.counted(n, 'sequence')} in {', '.join(map(str, written.files))}"
         + (f", {empty} of them empty" if empty else "")
+        + (f"; {written.others} files there are not of them" if written.others else "")
     )

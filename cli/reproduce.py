@@ -100,9 +100,7 @@ def music(source: Path | None, quick: bool, seeds: int, out: Path | None, device
     except KeyboardInterrupt:
         stopped(go_on)
     click.echo(experiment.markdown(table))
-    click.echo(f"written: {', '.join(map(str, written))}", err=True)
-    if failures:
-        raise Failure(f"{len(failures)} of {seeds} runs failed: {'; '.join(failures)}")
+    _end(written, failures, seeds)
 
 
 def _seeds(_: click.Context, __: click.Parameter, text: str) -> range:
@@ -253,9 +251,7 @@ def organ(
     if table is None or not table.rows:
         raise Failure(f"no run could be finished: {'; '.join(failures)}")
     click.echo(output.markdown(table))
-    click.echo(f"written: {', '.join(map(str, written))}", err=True)
-    if failures:
-        raise Failure(f"{len(failures)} of {total} runs failed: {'; '.join(failures)}")
+    _end(written, failures, total)
 
 
 @command.command("oracle", short_help="SeqGAN's oracle experiment: every row of its Table 1, and its curves.")
@@ -284,8 +280,8 @@ def organ(
     "--only",
     multiple=True,
     type=click.Choice(["table", "improved", "strategies", "short"]),
-    help="Part of it: Table 1 with Figure 2, what is better, Figure 3 or Figure 4; repeatable. The runs of the figures "
-    "have the first seed alone.",
+    help="Part of it: Table 1 with Figure 2, what is better, Figure 3 or Figure 4; repeatable. The runs of Figures 3 "
+    "and 4 have seed 1 alone.",
 )
 @click.option("--temperatures", callback=_numbers, help="Of MLE, the curve to beat.  [default: 0.5,0.6,... 1.2]")
 @click.option(
@@ -294,8 +290,8 @@ def organ(
     "assignments",
     multiple=True,
     metavar="SECTION.OPTION=VALUE",
-    help="One setting, over those of the size; [oracle] has vocab_size, length, embedding, hidden, seed, sequences, "
-    "held_out, samples, curve_samples and strategy_rounds; repeatable.",
+    help="One setting, over those of the size but below those of the improved rows; [oracle] has vocab_size, length, "
+    "embedding, hidden, seed, sequences, held_out, samples, curve_samples and strategy_rounds; repeatable.",
 )
 @click.option(
     "--better",
@@ -353,7 +349,14 @@ def oracle(
 
     directory = out or FOLDER / f"reproduce-oracle-{size}"
     check_folder(directory)
-    chosen = experiment.options(size, own.pop("oracle", {}))
+    of_oracle = own.pop("oracle", {})
+    chosen = experiment.options(size, of_oracle)
+    if oracle_file and (sized := [one for one in ("vocab_size", "embedding", "hidden") if one in of_oracle]):
+        raise UsageError(f"--oracle has a {sized[0]} of its own; leave out -s oracle.{sized[0]}")
+    parts = set(only or experiment.PARTS)
+    parts_of = {seed: parts if seed == 1 else parts - experiment.ONE_SEED for seed in seeds}
+    if not any(parts_of.values()):
+        raise UsageError(f"--only {' --only '.join(only)} is of seed 1 alone, which --seeds {_shown(seeds)} leaves out")
     grid = temperatures or experiment.TEMPERATURES
     for temperature in grid:
         sampling.check_narrowing(temperature, 0, 1.0)
@@ -368,10 +371,12 @@ def oracle(
     words += [f"--device {device}"] if device else []
     go_on = " ".join(["seqgan-music reproduce oracle", *words])
     clock = _Clock(stop_after)
-    runs = Runs(chosen, size, directory, own=own, better=improved, file=oracle_file)
-    parts = only or experiment.PARTS
-    # The figures show one training each, as the paper's do.
-    turns = [(seed, runs.models(parts if seed == seeds[0] else set(parts) - {"strategies", "short"})) for seed in seeds]
+    try:
+        runs = Runs(chosen, size, directory, own=own, better=improved, file=oracle_file)
+    except KeyboardInterrupt:
+        click.echo("stopped before the training began", err=True)
+        sys.exit(130)
+    turns = [(seed, runs.models(parts)) for seed, parts in parts_of.items() if parts]
     total = sum(len(models) for _, models in turns)
     done = sum(model.name in runs.finished(seed) for seed, models in turns for model in models)
     begun = f"; {done} of them finished before" if done else ""
@@ -382,7 +387,7 @@ def oracle(
     failures: list[str] = []
     table, before = None, 0
     try:
-        for seed, models in turns:
+        for turn, (seed, models) in enumerate(turns, 1):
             try:
                 failures += _train_models(runs, seed, models, device, (before, total), clock)
             except TimeIsUp:
@@ -390,8 +395,7 @@ def oracle(
             before += len(models)
             table = measuring.measure(
                 runs,
-                models,
-                [seed],
+                turns[:turn],
                 runs.oracle,
                 samples=runs.options["samples"],
                 temperatures=grid,
@@ -410,9 +414,7 @@ def oracle(
     if table is None or not table.rows:
         raise Failure(f"no run could be finished: {'; '.join(failures)}")
     click.echo(output.markdown(table))
-    click.echo(f"written: {', '.join(map(str, written))}", err=True)
-    if failures:
-        raise Failure(f"{len(failures)} of {total} runs failed: {'; '.join(failures)}")
+    _end(written, failures, total)
 
 
 class TimeIsUp(Exception):
@@ -474,6 +476,13 @@ def _train_models(
             spent = duration(time.monotonic() - began)
             click.echo(f"run {number} of {total}: {runs.place(seed, model.name)} {how} {spent}", err=True)
     return failures
+
+
+def _end(written: Sequence[Path], failures: Sequence[str], total: int) -> None:
+    """Say where the tables are, and fail if a run has."""
+    click.echo(f"written: {', '.join(map(str, written))}", err=True)
+    if failures:
+        raise Failure(f"{len(failures)} of {total} runs failed: {'; '.join(failures)}")
 
 
 def _shown(seeds: range) -> str:

@@ -349,7 +349,7 @@ def _created(
         f"{used['pieces']} {'tunes' if of_music else 'sequences'}; {len(used['refused'])} refused{told}\n"
         f"{'windows' if of_music else 'rows'} of {data.length} tokens: {len(data.train)} train, "
         f"{len(data.validation)} validation, {len(data.test)} test; "
-        f"vocabulary {data.vocab_size}; device {experiment.device}",
+        f"vocabulary {data.vocab_size}{'' if of_music or not found.words else ' of words'}; device {experiment.device}",
         err=True,
     )
     weighed = resolved["objectives"]

@@ -23,6 +23,7 @@ from seqgan_music.cache import Cache, digest, source_digest
 from seqgan_music.corpus import PARTS as PARTS
 from seqgan_music.corpus import Refusal
 from seqgan_music.errors import PieceRefused, UsageError
+from seqgan_music.tokenizers import is_musical
 from seqgan_music.versions import versions
 
 if TYPE_CHECKING:
@@ -335,7 +336,7 @@ def of_rows(
         T; L if left out.
     """
     length = length or tokens.shape[1]
-    musical = getattr(tokenizer, "musical", True)
+    musical = is_musical(tokenizer)
     end_id = -1 if musical else tokenizer.end_id
     never = (tokenizer.end_id, tokenizer.pad_id, *tokenizer.start_ids.values()) if musical else tokenizer.never
     ids = np.full((len(tokens), length), tokenizer.pad_id, dtype=_smallest_integer(tokenizer.vocab_size))

@@ -9,6 +9,8 @@ from pathlib import Path
 
 from seqgan_music.errors import Failure
 
+PARTIAL = ".part"
+
 
 def make_folder(folder: str | os.PathLike[str]) -> None:
     """Make a folder and those it lies in, unless it is there.
@@ -40,7 +42,7 @@ def write_whole(path: str | os.PathLike[str], content: bytes) -> None:
         The file cannot be written.
     """
     path = Path(path)
-    partial = path.with_name(f".{uuid.uuid4().hex}.part")  # hidden, so that nothing takes it for the file
+    partial = path.with_name(f".{uuid.uuid4().hex}{PARTIAL}")  # hidden, so that nothing takes it for the file
     try:
         with partial.open("xb") as stream:
             stream.write(content)
@@ -52,3 +54,8 @@ def write_whole(path: str | os.PathLike[str], content: bytes) -> None:
     finally:
         with contextlib.suppress(OSError):  # nothing was made where nothing can be
             partial.unlink()
+
+
+def is_partial(name: str) -> bool:
+    """Whether a file of this name is what a process that was killed has left of `write_whole`, or one is writing."""
+    return name.startswith(".") and name.endswith(PARTIAL)

@@ -93,7 +93,11 @@ def log_prob_of(generator: Generator, ids: Tensor, start: Tensor, pad_id: int) -
 def _factors(generator: Any, ids: Tensor, start: Tensor) -> tuple[Tensor, Tensor, Tensor] | None:
     """A generator's `factors`, hidden as (B · T, H), if it has them and its logits are too many to be computed at
     once."""
-    if not hasattr(generator, "factors") or ids.numel() * generator.vocab_size <= LOGITS_AT_ONCE[ids.device.type]:
+    kind = type(generator)
+    if not hasattr(kind, "factors") or ids.numel() * generator.vocab_size <= LOGITS_AT_ONCE[ids.device.type]:
+        return None
+    factors_of, logits_of = (next(cls for cls in kind.__mro__ if name in vars(cls)) for name in ("factors", "forward"))
+    if not issubclass(factors_of, logits_of):  # a derived class changed the logits, and knows nothing of factors
         return None
     factors = generator.factors(ids, start)
     if factors is None:
@@ -111,8 +115,9 @@ def _chunks(hidden: Tensor, weight: Tensor) -> list[slice]:
 class _CrossEntropyInChunks(torch.autograd.Function):
     """Σ shareᵢ · cross entropy of idsᵢ and the logits hiddenᵢ · weightᵀ + bias.
 
-    Its gradient is taken with it, while a chunk's logits are in the cache. PyTorch's own `linear_cross_entropy` does
-    the same, but came with version 2.13, and its first call imports PyTorch's compiler.
+    Its gradient is taken with it, while a chunk's logits are in the cache, and is a constant to autograd: there is no
+    second derivative. PyTorch's own `linear_cross_entropy` does the same, but came with version 2.13, and its first
+    call imports PyTorch's compiler.
     """
 
     @staticmethod

@@ -33,7 +33,8 @@ class Material:
     tokenizer : Tokenizer
     data : Dataset
     corpus : dict
-        Where it comes from, what was refused, and the split: what `run.json` says of it.
+        Where it comes from, what was refused, and the split: what `run.json` says of it; ``unit``: what of a token
+        file a sequence is.
     reading : dict, optional
         Options that files were read with.
     moved : dict of str to int
@@ -114,6 +115,9 @@ def _rows(source: TokenFile, settings: Settings, resolved: config.Config, init: 
     lengths = source.lengths
     given = musical or "length" in settings.get("data", {})
     length = resolved["data"]["length"] if given else source.length + tokenizer.ends
+    if length < 2:
+        what = "data.length" if given else f"the longest {source.unit} of {source.path}, in tokens,"
+        raise UsageError(f"{what} must be at least 2, not {length}")
     refused = [] if musical else _of_other_length(source, lengths, length, tokenizer.ends)
     left_out = {refusal.path for refusal in refused}
     start = next(iter(tokenizer.start_ids.values()))
@@ -131,7 +135,8 @@ def _rows(source: TokenFile, settings: Settings, resolved: config.Config, init: 
         )
     split = _split(encoded, resolved)
     data = dataset.of_rows(ids, split, tokenizer, start, length=length)
-    return Material(tokenizer, data, _about(source.path, source.digest, source.names, split, refused, data))
+    about = _about(source.path, source.digest, source.names, split, refused, data)
+    return Material(tokenizer, data, about | {"unit": source.unit})
 
 
 def _notes(source: TokenFile, resolved: config.Config, tokenizer: Tokenizer) -> np.ndarray:
@@ -140,7 +145,7 @@ def _notes(source: TokenFile, resolved: config.Config, tokenizer: Tokenizer) -> 
     if source.words:
         raise UsageError(f"{source.path} has words, such as {source.words[0]!r}, but tokenizer {name!r} reads integers")
     lengths = source.lengths
-    if (shortest := int(lengths.min())) < source.length:
+    if (shortest := int(lengths.min(initial=source.length))) < source.length:
         raise UsageError(
             f"{source.path} has {shortest} tokens in {source.names[int(lengths.argmin())]}, but {source.length} in "
             f"others; for tokenizer {name!r} all need as many"
@@ -159,15 +164,15 @@ def _notes(source: TokenFile, resolved: config.Config, tokenizer: Tokenizer) -> 
 
 
 def _of_other_length(source: TokenFile, lengths: np.ndarray, length: int, ends: bool) -> list[corpus.Refusal]:
-    """Rows that do not fit T tokens, or do not fill them although nothing says where they end."""
-    room = length - ends
+    """Rows that do not fit T tokens, or do not fill them although nothing says where they end, and empty ones."""
+    room, names = length - ends, source.names
     return [
         corpus.Refusal(
-            source.names[row],
+            names[row],
             "too long" if lengths[row] > room else "too short",
-            f"{lengths[row]} tokens, where there are {'at most ' if ends else ''}{room}",
+            f"{lengths[row]} tokens, where there are {'1 to ' if ends else ''}{room}",
         )
-        for row in np.flatnonzero((lengths > room) | ((lengths < room) & (not ends)))
+        for row in np.flatnonzero((lengths > room) | ((lengths < room) & (not ends)) | (lengths == 0))
     ]
 
 

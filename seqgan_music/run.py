@@ -30,6 +30,7 @@ from seqgan_music.errors import Failure, PieceRefused, SeqganMusicWarning, Usage
 from seqgan_music.losses import DISCRIMINATOR_LOSSES, BinaryCrossEntropy
 from seqgan_music.modes import evaluating
 from seqgan_music.notes import Part, Piece
+from seqgan_music.tokenizers import is_musical
 from seqgan_music.tokenizers.pitch import TEMPO
 
 if TYPE_CHECKING:
@@ -84,7 +85,7 @@ class Run:
     @property
     def is_music(self) -> bool:
         """Whether it writes pieces, or else plain sequences of tokens."""
-        return bool(getattr(self.tokenizer, "musical", True))
+        return is_musical(self.tokenizer)
 
     @property
     def stages(self) -> list[str]:

@@ -35,7 +35,7 @@ from seqgan_music.losses import DISCRIMINATOR_LOSSES
 from seqgan_music.midi import Reading
 from seqgan_music.objectives import terms
 from seqgan_music.rewards import check, lambdas
-from seqgan_music.tokenizers import TOKENIZERS, VOCABULARIES
+from seqgan_music.tokenizers import TOKENIZERS, VOCABULARIES, is_musical
 
 TABLES = {
     "tokenizer": {**TOKENIZERS, **VOCABULARIES},
@@ -179,7 +179,7 @@ def has_own_code(settings: config.Config) -> bool:
 
 def is_music(settings: Mapping[str, Mapping[str, Any]], *, own_code: bool = True) -> bool:
     """Whether the tokens of settings say notes."""
-    return bool(getattr(_tokenizer(settings, own_code=own_code), "musical", True))
+    return is_musical(_tokenizer(settings, own_code=own_code))
 
 
 def of_token_file(*layers: Mapping[str, Mapping[str, Any]]) -> config.Config:

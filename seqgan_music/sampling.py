@@ -56,7 +56,9 @@ def draw(logits: Tensor, uniform: Tensor) -> Tensor:
     ids = block[..., None] * BLOCK + torch.arange(BLOCK, device=block.device)  # (B, K, BLOCK)
     inside = probability.gather(1, ids.clamp(max=vocabulary - 1).flatten(1)).view(ids.shape)
     inside = torch.where(ids < vocabulary, inside, 0.0).cumsum(2)
-    return (block * BLOCK + _first_beyond(inside, wanted[..., None])[..., 0]).view(uniform.shape)
+    # A GPU's cumulative sums need not ascend in their last bits, so that a look-up could end beyond the vocabulary.
+    chosen = (block * BLOCK + _first_beyond(inside, wanted[..., None])[..., 0]).clamp(max=vocabulary - 1)
+    return chosen.view(uniform.shape)
 
 
 def _first_beyond(cumulative: Tensor, wanted: Tensor) -> Tensor:
@@ -160,7 +162,8 @@ def sample(
     uniform = torch.rand(length, len(start), generator=rng, device=start.device)  # (T, B)
     ids = torch.empty(len(start), length, dtype=torch.int64, device=start.device)
     given = 0 if prefix is None else prefix.shape[1]
-    at_once = max(1, MEMORY_BUDGET[start.device.type] // (4 * generator.floats_per_row))
+    row = 4 * generator.floats_per_row + 8 * length
+    at_once = max(1, MEMORY_BUDGET[start.device.type] // row)
     with evaluating(generator):
         for first in range(0, len(start), at_once):
             rows = slice(first, first + at_once)

@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import hashlib
 import io
+import operator
 import os
 import re
 import zipfile
 import zlib
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -90,15 +92,19 @@ def from_sequences(sequences: Sequences, path: str = "the list of sequences") ->
     Raises
     ------
     UsageError
-        Integers below 0, or beside words.
+        Integers below 0, or beside words; what is neither; words that are empty or have white space.
     """
     rows: Sequence[Sequence[Any]] = sequences
     vocabulary = sorted({token for sequence in rows for token in sequence if isinstance(token, str)})
     number: dict[Any, int] = {word: place for place, word in enumerate(vocabulary)}
     tokens = np.full((len(rows), max(map(len, rows), default=0)), NONE, dtype=np.int64)
     for place, (row, sequence) in enumerate(zip(tokens, rows, strict=True), 1):
-        row[: len(sequence)] = [number.get(token, NONE) if vocabulary else int(token) for token in sequence]
-        if (row[: len(sequence)] < 0).any():
+        try:
+            row[: len(sequence)] = [number[token] if vocabulary else operator.index(token) for token in sequence]
+            wrong = bool((row[: len(sequence)] < 0).any())
+        except (LookupError, TypeError, OverflowError):
+            wrong = True
+        if wrong:
             raise UsageError(f"{path}: row {place} must have integers from 0 upwards, or words, but not both")
     return _made(tokens, path, tuple(vocabulary))
 
@@ -142,7 +148,7 @@ def read_tokens(path: str | os.PathLike[str]) -> TokenFile:
     if len(found) < FEWEST or found.length < SHORTEST:
         raise UsageError(
             f"{path} has {len(found)} {found.unit}s of {found.length} tokens; {FEWEST} {found.unit}s of {SHORTEST} "
-            "are the least"
+            f"are the least{', with white space between tokens' if found.unit == 'line' else ''}"
         )
     return found
 
@@ -161,6 +167,8 @@ def _from_npz(path: Path) -> TokenFile:
             if of_words.dtype.kind != "U" or of_words.ndim != 1:
                 raise UsageError(f"the array {WORDS!r} of {path} must be a list of words")
             words = tuple(map(str, of_words))
+            if twice := [word for word, times in Counter(words).items() if times > 1]:
+                raise UsageError(f"the array {WORDS!r} of {path} has {twice[0]!r} twice; a word has one number")
     if tokens.size and (int(tokens.min()) < NONE or int(tokens.max()) >= 2**31):
         raise UsageError(
             f"{path} has tokens from {tokens.min()} to {tokens.max()}; they are numbers from 0 upwards"
@@ -253,6 +261,8 @@ def _check_size(path: Path, unit: str, numbers: np.ndarray, lengths: np.ndarray)
 
 
 def _made(tokens: np.ndarray, path: str, words: tuple[str, ...], numbers: tuple[int, ...] = ()) -> TokenFile:
+    if odd := [word for word in words if word.split() != [word]]:
+        raise UsageError(f"{path} has the word {odd[0]!r}; words must not be empty, nor have white space")
     tokens = np.ascontiguousarray(tokens)
     sha = hashlib.sha256(f"{tokens.shape}\n".encode() + tokens.astype("<i8").tobytes())
     if words:

@@ -1,8 +1,10 @@
+import itertools
 import math
 
 import pytest
 import torch
 
+from seqgan_music import checkpoint
 from seqgan_music.algorithms import Parts
 from seqgan_music.algorithms.pretraining import (
     DiscriminatorTraining,
@@ -14,10 +16,12 @@ from seqgan_music.algorithms.seqgan import SeqGAN
 from seqgan_music.dataset import Dataset, Windows
 from seqgan_music.discriminators.cnn import CNNDiscriminator
 from seqgan_music.errors import UsageError
+from seqgan_music.experiment import Experiment
 from seqgan_music.generators.lstm import LSTMGenerator
 from seqgan_music.losses import BinaryCrossEntropy
 from seqgan_music.optimizers import Adam
 from seqgan_music.rewards import Reward
+from seqgan_music.run import Run
 
 VOCABULARY, LENGTH, START = 9, 8, 8
 SMALL = {"batch_size": 16, "discriminator_sets": 1, "discriminator_samples": 32, "rollouts": 2, "rounds": 2}
@@ -241,6 +245,42 @@ def test_likelihood_training_that_only_makes_it_worse_keeps_the_weights_it_began
     records = list(MaximumLikelihood(made, epochs=50, patience=2, batch_size=64))
     assert [record.completed for record in records] == [False, True]
     assert torch.equal(weights_of(made.generator), before)
+
+
+def test_without_patience_likelihood_training_keeps_the_last_weights(monkeypatch):
+    made = parts()
+    scores = iter([2.0, 3.0, 4.0, 9.0])  # after each epoch
+    monkeypatch.setattr(
+        "seqgan_music.algorithms.pretraining.negative_log_likelihood", lambda *args, **kwargs: next(scores)
+    )
+    training = MaximumLikelihood(made, epochs=4, patience=0, batch_size=64)
+    records, kept = zip(*((record, weights_of(made.generator)) for record in training), strict=True)
+    assert [record.completed for record in records] == [False, False, False, True]
+    assert [record.values["nll_validation"] for record in records] == [2.0, 3.0, 4.0, 9.0]
+    assert all(not torch.equal(one, other) for one, other in itertools.pairwise(kept))
+    assert torch.equal(weights_of(made.generator), kept[-1])
+    assert training.state_dict()["best_weights"] == {}
+
+
+@pytest.mark.parametrize("after", [1, 3])
+def test_resumed_without_patience_equals_uninterrupted(after, tiny_experiment, tmp_path):
+    options = {"name": "mle", "epochs": 4, "patience": 0, "learning_rate": 1.0}  # so that the last is not the best
+    for directory in ("whole", "resumed"):
+        records = iter(tiny_experiment(tmp_path / directory, algorithm=options))
+        losses = [record.values["nll_validation"] for record, _ in itertools.islice(records, after)]
+        if directory == "resumed":
+            del records
+            records = iter(Experiment.resume(tmp_path / directory))
+        losses += [record.values["nll_validation"] for record, _ in records]
+        assert len(losses) == 4
+        assert losses[-1] > min(losses)
+    whole, resumed = (checkpoint.load(tmp_path / name / "checkpoints/last") for name in ("whole", "resumed"))
+    assert torch.equal(whole["parts"]["rng"], resumed["parts"]["rng"])
+    for name, weight in whole["parts"]["generator"].items():
+        assert torch.equal(weight, resumed["parts"]["generator"][name])
+    run = Run(tmp_path / "resumed")
+    kept = negative_log_likelihood(run.generator("mle", device="cpu"), run.dataset.validation, run.dataset.pad_id)
+    assert kept == pytest.approx(losses[-1], rel=1e-5)
 
 
 def test_likelihood_training_learns_the_language():

@@ -339,6 +339,13 @@ def test_measurements_are_kept_and_groups_compared(text, settings, tmp_path):
         compare([tmp_path / "group"], metrics=["mse_pairs"], **how)
 
 
+def test_runs_of_an_algorithm_whose_records_no_option_counts_are_compared(of_words, text, settings, tmp_path):
+    own = {**settings, "algorithm": {"name": "random"}}
+    drawn = seqgan_music.train(read_tokens(text), settings=own, directory=tmp_path / "random", evaluate=False)
+    found = compare([of_words.directory, drawn.directory], samples=8, device="cpu")
+    assert [row.stage for row in found.rows.values()] == ["mle", "adversarial", "best", "random"]
+
+
 def test_runs_of_other_sequences_and_of_music_are_not_compared(of_words, of_integers, tiny_run):
     for other in (of_integers, tiny_run):
         with pytest.raises(UsageError, match="cannot be compared"):
@@ -399,6 +406,17 @@ def test_temperature_curves(own_words):
     assert {name: points[1.0][name] for name in plain} == plain
     assert (own_words / "temperatures.png").read_bytes().startswith(b"\x89PNG")
     assert (own_words / "temperatures.csv").read_text("utf-8").startswith("stage,temperature,bleu_2")
+
+
+def test_a_single_validation_sequence_has_no_self_bleu_and_no_distance(settings, tmp_path):
+    few = from_sequences([[token, token + 1, token + 2] for token in range(9)])
+    run = trained(few, {**settings, "algorithm": {"name": "random"}}, tmp_path / "run")
+    assert len(run.dataset.validation) == 1
+    code, out, err = call("evaluate", run.directory, "-n", 4, "--temperatures", "0.5")
+    assert (code, err) == (0, "")
+    assert "No distance of the curves to real" in out
+    assert "nan" not in out
+    assert "is nearer" not in out
 
 
 def test_options_of_music_and_pages_are_refused_in_one_line(own_words, few_tunes):

@@ -245,6 +245,7 @@ def test_the_command_names_the_run_it_started_from(tiny_run, few_tunes, tmp_path
         evaluate=False,
     )
     words = shlex.split(contents.command(run))
+    assert words[2:4] == ["train", f"./{few_tunes.name}"]
     assert words[words.index("--init") + 1] == f"./{tiny_run.directory.name}"
     (report, listen) = pages(run, samples=1, listening=1)
     assert [title[2] for title in report.all("h3")] == ["Real tunes", "After pre-training"]

@@ -103,6 +103,23 @@ def test_a_token_beyond_any_probability_has_a_finite_loss_in_a_wide_vocabulary(m
     assert all(weights.grad.isfinite().all() for weights in generator.parameters())
 
 
+class Colder(LSTMGenerator):
+    """Changes the logits, and knows nothing of their factors."""
+
+    def forward(self, ids, start):
+        return 3 * super().forward(ids, start)
+
+
+def test_factors_are_not_taken_from_a_class_whose_logits_were_changed(monkeypatch):
+    monkeypatch.setitem(losses.LOGITS_AT_ONCE, "cpu", 1)
+    generator = Colder(VOCABULARY, (PAD, START), embedding=5, hidden=6)
+    generator.reset_parameters(torch.Generator().manual_seed(0))
+    ids, start = torch.zeros(2, LENGTH, dtype=torch.int64), torch.full((2,), START)
+    whole = likelihood_loss(generator(ids, start), ids, PAD)
+    torch.testing.assert_close(likelihood_loss_of(generator, ids, start, ids, PAD), whole)
+    torch.testing.assert_close(-log_prob_of(generator, ids, start, PAD).mean(), whole)
+
+
 def test_logits_that_are_no_product_are_computed_whole(monkeypatch):
     monkeypatch.setitem(losses.LOGITS_AT_ONCE, "cpu", 1)
     ids, start = (

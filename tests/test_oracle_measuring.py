@@ -46,7 +46,7 @@ def runs(tmp_path_factory):
 def measure(runs, seeds=(1, 2), samples=50, temperatures=(0.5, 1.5), **options):
     models = experiment.models(runs.resolved, ["table", "short"])
     how = {"samples": samples, "temperatures": temperatures, "device": "cpu", **options}
-    return measuring.measure(runs, models, seeds, runs.oracle, **how)
+    return measuring.measure(runs, [(seed, models) for seed in seeds], runs.oracle, **how)
 
 
 def kept(directory, name, file=measuring.FILE):
@@ -74,7 +74,7 @@ def test_the_table_has_the_figures_of_the_samples_that_are_kept(runs):
     for name, stage in {"random": "random", "mle": "mle", "seqgan": "adversarial"}.items():
         run = runs.run(2, name)
         ids, nll = kept(run.directory, "1.0")
-        drawn, _ = run.sample(50, stage=stage, seed=2, device="cpu")
+        drawn, _ = run.sample(50, stage=stage, seed=measuring.seed_of_samples(run), device="cpu")
         np.testing.assert_array_equal(ids, drawn)
         np.testing.assert_allclose(nll, runs.oracle.nll(ids))
         row = table.rows[name][2]
@@ -92,6 +92,11 @@ def test_the_table_has_the_figures_of_the_samples_that_are_kept(runs):
     assert table.rows["seqgan"][1]["seconds"] > table.rows["mle"][1]["seconds"], "it has the time of its pre-training"
 
 
+def test_no_two_models_are_measured_by_the_same_random_numbers(runs):
+    every = [(seed, name) for seed in (1, 2) for name in ("random", "mle", "seqgan")]
+    assert len({measuring.seed_of_samples(runs.run(*one)) for one in every}) == len(every)
+
+
 def test_likelihood_stands_at_every_temperature(runs):
     table = measure(runs)
     assert list(table.curves) == ["mle"]
@@ -107,7 +112,7 @@ def test_likelihood_stands_at_every_temperature(runs):
             log_p = (run.generator("mle", "cpu")(test, start) / 0.5).log_softmax(-1)
         expected = -log_p.gather(2, test[:, :, None]).mean().item()
         assert curve[0.5][seed]["nll_test"] == pytest.approx(expected, abs=1e-5)
-        drawn, _ = run.sample(50, stage="mle", seed=seed, temperature=0.5, device="cpu")
+        drawn, _ = run.sample(50, stage="mle", seed=measuring.seed_of_samples(run), temperature=0.5, device="cpu")
         np.testing.assert_array_equal(kept(run.directory, "0.5")[0], drawn)
 
 

@@ -138,12 +138,26 @@ def test_the_published_figures_stand_in_a_table_of_their_own():
         ((8.6, 9.1, 0.98), "in the mean over seeds. SeqGAN beside MLE: reached."),
         ((8.6, 9.3, 0.98), "in the mean over seeds. SeqGAN beside MLE: not reached."),
         ((7.0, 9.1, 0.98), "in the mean over seeds. SeqGAN beside MLE: no answer."),
-        ((8.7, 9.1, 0.98), "not reached, for no model is below it in the mean over seeds."),
+        ((8.7, 9.1, 0.98), "not reached, for no model beside likelihood's is below it in the mean over seeds."),
     ],
 )
 def test_the_aim_is_asked_on_the_published_oracle(seqgan, says):
     assert output.aim(fake(TABLE_1 | {"seqgan": seqgan}, published=True)).endswith(says)
     assert output.aim(fake(TABLE_1 | {"seqgan": seqgan})) is None
+
+
+def test_the_improved_model_is_judged_at_every_temperature_and_is_no_curve_to_beat():
+    plain = fake(TABLE_1 | {"improved": (8.9, 9.0)}, published=True)
+    sharper = {0.8: {seed: row(8.4 + 0.1 * (seed - 1), 9.29) for seed in (1, 2)}, 1.0: plain.rows["improved"]}
+    table = fake(TABLE_1 | {"improved": (8.9, 9.0)}, True, curves=plain.curves | {"improved": sharper})
+    verdicts = {one.model: one for one in output.judged(table)}
+    assert {one.baseline for one in output.judged(table)} == {"mle"}
+    assert verdicts["improved at 0.8"].mean.holds, "9.29 against 9.3 at equal NLL_oracle"
+    assert verdicts["improved"].mean.point.nll_oracle == pytest.approx(8.95)
+    assert "improved at 1" not in verdicts
+    assert "SeqGAN, improved at 0.8 beside MLE: reached" in output.aim(table)
+    assert "SeqGAN, improved at 0.8 beside" not in output.aim(plain)
+    assert "## SeqGAN, improved at temperatures" in output.markdown(table)
 
 
 def test_seqgan_and_what_is_better_are_tested_against_all_others_and_no_pair_twice():
@@ -246,6 +260,7 @@ def test_figure_2_has_every_row_over_epochs_and_the_end_of_pre_training():
     assert list(x) == [1, 2, 3, 4, 5, 6, 7]
     np.testing.assert_allclose(y, 11 - x / 10 + 1.5 / 20)
     assert len(drawn["MLE"].get_xdata()) == 6
+    assert drawn["MLE"].get_zorder() > drawn["PG-BLEU"].get_zorder(), "which begins with the same curve"
     assert drawn["random"].get_ydata()[0] == pytest.approx(11.45)
     ends = [line for line in axes.get_lines() if line.get_linestyle() == "--"]
     assert [list(line.get_xdata()) for line in ends] == [[4, 4]]
@@ -273,10 +288,27 @@ def test_figure_4_has_both_ends_of_pre_training():
     assert ends == {"C0": 4, "C1": 1}
 
 
-def test_seeds_of_different_lengths_are_drawn_as_far_as_all_go():
-    log = [*epochs("mle", 1, ["mle"] * 3), *epochs("mle", 2, ["mle"] * 6)]
-    (axes,) = figure_of(fake({"mle": (9.0,)}, epochs=log), output.draw_rows).axes
-    assert list(lines(axes)["MLE"].get_xdata()) == [1, 2, 3]
+def test_seeds_that_stopped_at_different_epochs_have_a_line_each():
+    phases = {1: ["mle"] * 2 + ["adversarial"] * 3, 2: ["mle"] * 4 + ["adversarial"] * 3}
+    log = [one for seed, of in phases.items() for one in epochs("improved", seed, of)]
+    (axes,) = figure_of(fake({"improved": (9.0,)}, epochs=log), output.draw_rows).axes
+    curves = [line for line in axes.get_lines() if line.get_linestyle() == "-"]
+    assert [list(line.get_xdata()) for line in curves] == [[1, 2, 3, 4, 5], [1, 2, 3, 4, 5, 6, 7]]
+    np.testing.assert_allclose(curves[1].get_ydata(), 11 - np.arange(1, 8) / 10 + 2 / 20)
+    assert len({line.get_color() for line in curves}) == 1
+    assert curves[0].get_label() == "SeqGAN, improved, a line for each seed"
+    assert not axes.collections, "a band would mix the phases"
+    ends = [line.get_xdata()[0] for line in axes.get_lines() if line.get_linestyle() == "--"]
+    assert ends == [2, 4]
+    assert [text.get_text() for text in axes.texts] == ["end of pre-training: SeqGAN, improved"]
+
+
+def test_what_the_improved_rows_are_trained_by_is_told():
+    text = output.markdown(fake(TABLE_1 | {"improved": (8.5, 9.0)}))
+    hidden = experiment.BETTER["generator"]["hidden"]
+    assert "- **improved.** Over the settings of all other rows: generator.embedding" in text
+    assert f"generator.hidden {hidden}, " in text
+    assert "- **improved.**" not in output.markdown(fake(TABLE_1))
 
 
 def test_pictures_are_written(tmp_path):

@@ -131,14 +131,20 @@ def test_the_policy_learns_what_is_paid(rollouts):
             assert record.values["reward_bleu"] == pytest.approx(record.values["reward_mean"], abs=1e-6)
 
 
-def test_action_values_are_bleu_of_what_the_prefixes_are_completed_to():
-    algorithm = counting(3)
+def test_action_values_are_bleu_of_what_the_prefixes_are_completed_to(monkeypatch):
+    algorithm = counting(3, policy_batch_size=4)
     ids, start = algorithm.policy.generate()
+    paid, call = [], BleuReward.__call__
+    monkeypatch.setattr(BleuReward, "__call__", lambda self, ids, *rest: paid.append(ids) or call(self, ids, *rest))
     values = algorithm.policy.search(ids, start)
-    expected = nltk(ids, algorithm.parts.dataset.train.ids, 4)
-    np.testing.assert_allclose(values[:, -1], expected, rtol=1e-6)
-    assert values.min() >= 0
-    assert values.max() <= 1
+    whole, lanes = paid
+    assert torch.equal(whole, ids)
+    by_prefix = lanes.view(7, 3, 4, 8)
+    for t, completions in enumerate(by_prefix, 1):
+        assert torch.equal(completions[..., :t], ids[:, :t].expand(3, 4, t))
+    known = algorithm.parts.dataset.train.ids
+    expected = np.array(nltk(lanes, known, 4)).reshape(7, 3, 4).mean(1)
+    np.testing.assert_allclose(values.t(), np.vstack([expected, nltk(ids, known, 4)]), rtol=1e-5)
 
 
 def test_its_n_must_be_one_or_more():

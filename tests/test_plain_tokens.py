@@ -104,6 +104,7 @@ def test_ids_of_integers_and_of_words():
         ({"words": ["a", "b", "a"]}, "must not name a word twice"),
         ({"words": ["a", "b c"]}, "words without white space"),
         ({"words": "abc"}, "must be a list of words"),
+        ({"words": 3}, "must be a list of words"),
         ({"size": 5, "start": 5}, "tokenizer.start must be one of the 5 tokens from 0, or -1, not 5"),
     ],
 )
@@ -159,11 +160,29 @@ def test_rows_that_do_not_fit_are_refused_one_by_one(sources, settings):
     assert len(refused) == sum(length > 7 for length in lengths) > 0
     first = next(row for row, length in enumerate(lengths, 1) if length > 7)
     assert refused[0]["path"] == f"row {first}"
-    assert (refused[0]["reason"], refused[0]["detail"][-28:]) == ("too long", "tokens, where there are at most 7"[-28:])
+    assert (refused[0]["reason"], refused[0]["detail"][-28:]) == ("too long", " tokens, where there are 1 to 7"[-28:])
     assert material.data.length == 8
     exactly = prepare(sources["words"], config.merge(settings, {"data": {"length": 6}, "tokenizer": {"ends": False}}))
     assert {refusal["reason"] for refusal in exactly.corpus["refused"]} == {"too long", "too short"}
     assert (exactly.data.end_id, len(exactly.data.train.ids[0])) == (-1, 6)
+
+
+def test_of_many_rows_that_are_refused_none_is_looked_up_among_all_again(sources, settings, monkeypatch):
+    asked, names = [], token_file.TokenFile.names.fget
+    monkeypatch.setattr(token_file.TokenFile, "names", property(lambda source: asked.append(1) or names(source)))
+    prepare(sources["words"], settings)
+    before = len(asked)
+    assert len(prepare(sources["words"], config.merge(settings, {"data": {"length": 8}})).corpus["refused"]) > 20
+    assert len(asked) == 2 * before
+
+
+def test_empty_sequences_are_refused(settings):
+    material = prepare(token_file.from_sequences([[1, 2], [], [3], [4, 5, 6], []]), settings)
+    assert material.corpus["pieces"] == 3
+    detail = "0 tokens, where there are 1 to 3"
+    assert material.corpus["refused"] == [
+        {"path": row, "reason": "too short", "detail": detail} for row in ("row 2", "row 5")
+    ]
 
 
 @pytest.mark.parametrize(
@@ -173,6 +192,11 @@ def test_rows_that_do_not_fit_are_refused_one_by_one(sources, settings):
         ("integers", {"tokenizer": {"words": ["a"]}}, "has integers as tokens, but this vocabulary has words"),
         ("words", {"tokenizer": {"size": 5}}, "tokenizer.size is 5, but tokenizer.words has"),
         ("words", {"tokenizer": {"words": ["the"]}}, "the word '.*' in row 1, which is none of the 1"),
+        ("words", {"data": {"length": 1}}, "data.length must be at least 2, not 1"),
+        ("words", {"data": {"length": -4}}, "data.length must be at least 2, not -4"),
+        ("nothing", {}, "the longest row of the list of sequences, in tokens, must be at least 2, not 0"),
+        ("empty", {}, "the longest row of the list of sequences, in tokens, must be at least 2, not 0"),
+        ("single", {}, "the longest row of the list of sequences, in tokens, must be at least 2, not 1"),
         ("words", {"data": {"length": 3}}, "0 distinct rows in 81 that can be used .81 × too long, such as row 1"),
         ("words", {"data": {"transpose": "key"}}, "no notes to transpose"),
         ("words", {"objectives": {"tonality": 1.0}}, "objectives score notes, .* leave out -O tonality"),
@@ -180,8 +204,13 @@ def test_rows_that_do_not_fit_are_refused_one_by_one(sources, settings):
     ],
 )
 def test_what_contradicts_the_file_is_refused(source, sections, why, sources, settings, tmp_path):
+    none = {"nothing": [], "empty": [[], [], []], "single": [[1], [2], [3], [4]]}
     with pytest.raises(UsageError, match=why):
-        Experiment.create(sources[source], run_settings.lay(settings, sections), tmp_path / "run")
+        Experiment.create(
+            sources.get(source) or token_file.from_sequences(none[source]),
+            run_settings.lay(settings, sections),
+            tmp_path / "run",
+        )
     assert not (tmp_path / "run").exists()
 
 
@@ -317,6 +346,7 @@ def test_from_a_file_to_a_file(name, files, toml, tmp_path):
     length = LONGEST + 1 if name == "words.txt" else 12
     assert lines[0] == f"{len(sentences()) if name == 'words.txt' else 60} sequences; 0 refused"
     assert lines[1].startswith(f"rows of {length} tokens: ")
+    assert (" of words; device" in lines[1]) == (name == "words.txt")
     assert not [word for word in ("tune", "melod", "inspect", "report:") if word in err + out]
     assert "| real " in out
     assert out.splitlines()[-1] == f"new sequences: seqgan-music generate {tmp_path / 'run'} -n 16 -o out/"
@@ -445,6 +475,14 @@ def test_what_generating_refuses(words, why, trained, tmp_path):
     assert why in err
     assert err.count("\n") == 1
     assert not (tmp_path / "out").exists()
+
+
+def test_other_files_of_the_folder_stay_and_are_counted(trained, tmp_path):
+    call("generate", trained["words"].directory, "--format", "npz", "-o", tmp_path)
+    kept = (tmp_path / "samples.npz").read_bytes()
+    _, out, _ = call("generate", trained["words"].directory, "--seed", 1, "-o", tmp_path)
+    assert out.strip().endswith("; 1 files there are not of them")
+    assert (tmp_path / "samples.npz").read_bytes() == kept
 
 
 def test_a_run_of_music_writes_no_tokens(tiny_run, tmp_path):

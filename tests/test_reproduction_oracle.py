@@ -7,7 +7,7 @@ from click.testing import CliRunner
 from seqgan_music_cli.main import main
 
 from seqgan_music import checkpoint, config, run_directory, run_settings
-from seqgan_music.errors import UsageError
+from seqgan_music.errors import Failure, UsageError
 from seqgan_music.experiment import Experiment
 from seqgan_music.reproduction import oracle
 from seqgan_music.reproduction.oracle.distribution import Oracle
@@ -23,8 +23,8 @@ def call(*words):
     return done.exit_code, done.stdout, done.stderr
 
 
-def tiny(directory, own=None, **options):
-    return Runs(oracle.options("tiny", options), "tiny", directory, own=own)
+def tiny(directory, better=None, **options):
+    return Runs(oracle.options("tiny", options), "tiny", directory, better=better)
 
 
 def log(directory):
@@ -55,7 +55,7 @@ def test_every_model_comes_after_the_one_it_goes_on_from():
     for number, model in enumerate(models):
         assert model.parent is None or model.parent in names[:number]
     assert [model.name for model in models if model.shown] == ROWS + FIGURES
-    assert [model.name for model in models if model.tempered] == ["mle", "early-mle", "improved-mle"]
+    assert [model.name for model in models if model.tempered] == ["mle", "early-mle", "improved-mle", "improved"]
     by_name = {model.name: model for model in models}
     assert by_name["strategy-30-1-30"].settings == {
         "algorithm": {"g_steps": 30, "d_steps": 1, "d_epochs": 30, "rounds": settings["algorithm"]["rounds"]}
@@ -121,9 +121,9 @@ def test_the_split_is_exact(tmp_path):
 # Runs
 
 
-@pytest.mark.parametrize("wanted", ["pg-bleu", "seqgan", "scheduled-sampling", "short-seqgan"])
+@pytest.mark.parametrize("wanted", ["pg-bleu", "seqgan", "scheduled-sampling", "short-seqgan", "improved"])
 def test_a_run_that_goes_on_from_another_equals_one_trained_from_the_start(wanted, tmp_path):
-    runs = tiny(tmp_path / "oracle")
+    runs = tiny(tmp_path / "oracle", better={"generator": {"hidden": 8}, "algorithm": {"policy_batch_size": 16}})
     chain = [model for model in runs.models() if model.name == wanted]
     while chain[0].parent is not None:
         chain.insert(0, next(model for model in runs.models() if model.name == chain[0].parent))
@@ -159,7 +159,6 @@ class Killed(Exception):
 @pytest.mark.parametrize("after", [1, 3, 5])
 def test_a_run_that_was_killed_loses_no_epoch_and_ends_the_same(after, tmp_path):
     whole, parted = tiny(tmp_path / "whole"), tiny(tmp_path / "parted")
-    settings = config.merge(whole.settings, {"run": {"seed": 1}})
     model = oracle.Model("seqgan", "SeqGAN", {})
     whole.train(1, model)
     seen = []
@@ -181,7 +180,6 @@ def test_a_run_that_was_killed_loses_no_epoch_and_ends_the_same(after, tmp_path)
     assert log(place) == log(whole.place(1, "seqgan"))
     assert state(place) == state(whole.place(1, "seqgan"))
     assert again.finished(1) == ["seqgan"]
-    assert settings["algorithm"] == parted.settings["algorithm"]
 
 
 # The command
@@ -259,10 +257,74 @@ def test_settings_of_the_improved_rows_alone(tmp_path):
     assert hidden == {"mle": 8, "improved-mle": 6, "improved": 6}
     code, _, err = call(*words)
     assert code == 2
-    assert "better={'generator': {'hidden': 6}" in err
+    assert "(better={'generator.hidden': 6, 'algorithm.policy_batch_size': 8}, not {'generator.hidden': 128" in err
     code, _, err = call(*words, "--better", "generator.colour=1")
     assert code == 2
     assert "has no option 'colour'" in err
+
+
+def test_what_helps_more_by_another_release_is_another_experiment(tmp_path, monkeypatch):
+    tiny(tmp_path)
+    monkeypatch.setitem(oracle.BETTER["generator"], "dropout", 0.25)
+    with pytest.raises(UsageError, match=r"\(better=\{'generator.dropout': 0.5\}, not \{'generator.dropout': 0.25\}\)"):
+        tiny(tmp_path)
+
+
+@pytest.mark.parametrize("there", [[], ["oracle.npz"], ["oracle.npz", "sequences.npz"]])
+def test_a_start_that_was_killed_is_begun_again(there, tmp_path):
+    tiny(tmp_path / "whole")
+    place = tmp_path / "parted"
+    place.mkdir()
+    for name in there:
+        (place / name).write_bytes((tmp_path / "whole" / name).read_bytes())
+    (place / ".0123456789abcdef.part").write_bytes(b"PK")  # as a kill in `write_whole` leaves it
+    assert tiny(place, seed=3).oracle.digest == Oracle.random(3, vocab_size=20, embedding=4, hidden=4).digest
+    (tmp_path / "hidden").mkdir()
+    (tmp_path / "hidden" / ".thesis").write_text("mine")
+    with pytest.raises(UsageError, match="is not empty, and no experiment is in it"):
+        tiny(tmp_path / "hidden")
+
+
+def test_the_figures_are_of_seed_1_whichever_process_has_it(tmp_path):
+    words = (
+        "--size",
+        "tiny",
+        "--stop-after",
+        0.0001,
+        "--only",
+        "table",
+        "--only",
+        "short",
+        "--device",
+        "cpu",
+        "--seeds",
+    )
+    for seeds, models in (("1", 10), ("2-3", 14), ("2", 17)):
+        code, _, err = call(*words, seeds, "-o", tmp_path / seeds)
+        assert code == 75
+        assert f"{models} runs in " in err
+    code, _, err = call("--size", "tiny", "--only", "short", "--seeds", "2-3", "-o", tmp_path / "none")
+    assert code == 2
+    assert "--only short is of seed 1 alone, which --seeds 2-3 leaves out" in err
+    assert not (tmp_path / "none").exists()
+
+
+def test_what_failed_with_one_seed_is_told_when_another_has_not(tmp_path, monkeypatch):
+    train = Runs.train
+
+    def fails(runs, seed, model, **how):
+        if (seed, model.name) == (1, "improved-mle"):
+            raise Failure("g_loss is nan")
+        train(runs, seed, model, **how)
+
+    monkeypatch.setattr(Runs, "train", fails)
+    small = ("--better", "generator.hidden=6", "--better", "algorithm.policy_batch_size=8")
+    words = ("--size", "tiny", "--seeds", 2, "--only", "improved", "--temperatures", 1, "--device", "cpu", *small)
+    code, out, err = call(*words, "-o", tmp_path / "out")
+    assert code == 1
+    assert "3 of 8 runs failed: seed 1, improved-mle: g_loss is nan" in err
+    assert "they are not trained to the end: seed-1/improved, seed-1/improved-mle." in out
+    assert "| SeqGAN, improved " in out
 
 
 def test_slices_of_time_come_to_the_same_end(done, tmp_path):
@@ -295,6 +357,9 @@ def test_an_oracle_of_ones_own(tmp_path):
     code, _, err = call(*words, tmp_path / "other.npz")
     assert code == 2
     assert "holds an experiment of other settings (oracle file=" in err
+    code, _, err = call(*words, tmp_path / "mine.npz", "-s", "oracle.vocab_size=30")
+    assert code == 2
+    assert "--oracle has a vocab_size of its own; leave out -s oracle.vocab_size" in err
     code, _, err = call(*words, tmp_path / "none.npz")
     assert code == 2
     assert "cannot read" in err
@@ -306,6 +371,15 @@ def test_an_oracle_of_ones_own(tmp_path):
         (("--stop-after", "0"), "--stop-after must be above 0, not 0"),
         (("-s", "oracle.colour=1"), "[oracle] has no option 'colour'"),
         (("-s", "algorithm.colour=1"), "has no option 'colour'"),
+        (
+            ("-s", "algorithm.name=mle"),
+            "algorithm.name is settled by the oracle experiment itself: every row has its own",
+        ),
+        (("-s", "data.length=4"), "data.length is settled by the oracle experiment itself: set oracle.length"),
+        (("-s", "run.seed=4"), "run.seed is settled by the oracle experiment itself: --seeds says which"),
+        (("-s", "tokenizer.size=4"), "tokenizer.size is settled"),
+        (("--better", "data.length=4"), "data.length is settled"),
+        (("--better", "algorithm.colour=1"), "has no option 'colour'"),
         (("--temperatures", "0"), "temperature must lie in"),
         (("--only", "everything"), "Invalid value for '--only'"),
         (("-s", "rounds=3"), "write it as section.option=value"),

@@ -70,8 +70,9 @@ def test_a_wide_vocabulary_is_drawn_from_by_the_same_definition(vocabulary, bloc
 
 def test_5000_ids_are_drawn_as_often_as_they_should_be():
     logits = torch.linspace(0, 4, 5000)[None]
-    uniforms = (torch.arange(2_000_000) / 2_000_000)[None]
-    drawn = torch.bincount(sampling.draw(logits, uniforms)[0], minlength=5000) / 2_000_000
+    uniforms = (torch.arange(2_000_000) / 2_000_000)[None].split(100_000, 1)
+    drawn = torch.cat([sampling.draw(logits, some)[0] for some in uniforms])
+    drawn = torch.bincount(drawn, minlength=5000) / 2_000_000
     torch.testing.assert_close(drawn, logits[0].softmax(0), atol=2e-6, rtol=0)  # evenly spaced: one more or fewer
 
 
@@ -174,6 +175,13 @@ def test_a_prefix_is_read_and_the_next_token_follows_the_generator(generator):
     shares = torch.bincount(ids[:, 5], minlength=VOCABULARY) / len(ids)
     torch.testing.assert_close(shares, expected, atol=0.015, rtol=0)
     assert (expected - without).abs().max() > 0.1, "or the prefix might as well not have been read"
+
+
+@pytest.mark.parametrize("floats", [0, 10**12])
+def test_any_size_of_a_row_will_do(generator, floats):
+    together = sampled(generator, n=50)
+    generator.floats_per_row = floats
+    assert torch.equal(sampled(generator, n=50), together)
 
 
 @pytest.mark.parametrize("given", [1, 5, 11, 12])

@@ -195,7 +195,8 @@ def test_resumed_equals_uninterrupted(after, finished, tiny_experiment, tmp_path
     assert torch.equal(one["parts"]["rng"], other["parts"]["rng"])
 
 
-def test_what_is_clocked_is_an_epoch_that_draws(tiny_experiment, tmp_path, monkeypatch):
+@pytest.mark.parametrize("least", [0.0, 0.7])
+def test_what_is_clocked_is_an_epoch_that_draws(least, tiny_experiment, tmp_path, monkeypatch):
     from seqgan_music.timing import Timer
 
     drawn = []
@@ -205,7 +206,7 @@ def test_what_is_clocked_is_an_epoch_that_draws(tiny_experiment, tmp_path, monke
         drawn.append(self.omega)
         return mixed(self, ids, start)
 
-    made = tiny_experiment(tmp_path / "run", algorithm=OPTIONS)
+    made = tiny_experiment(tmp_path / "run", algorithm={**OPTIONS, "omega_least": least})
     monkeypatch.setattr(ScheduledSampling, "mixed", noted)
     timer = Timer()
     assert timer(made.settings, made.closeness.tokenizer, made.parts.dataset) == made.settings

@@ -8,6 +8,7 @@ import torch
 from seqgan_music import config, token_file
 from seqgan_music.errors import UsageError
 from seqgan_music.experiment import Experiment
+from seqgan_music.html_report import contents
 from seqgan_music.material import prepare
 from seqgan_music.run import Run
 
@@ -99,6 +100,7 @@ def test_a_run_on_rows_of_tokens(file, tiny_settings, tmp_path):
     assert int(ids.max()) < run.tokenizer.end_id, "rows do not end, so neither do samples"
     assert set(start.tolist()) == {run.tokenizer.start_ids[4, 4]}
     assert torch.isfinite(run.generator()(ids[:4], start[:4])[..., run.tokenizer.end_id]).sum() == 0
+    assert "seqgan-music train --tokens ./rows.npz -c config.toml" in contents.command(run)
     pieces = run.generate(2)
     assert all(piece.metre == (4, 4) for piece in pieces)
     assert run.evaluate(samples=50, device="cpu").rows["real"]["bleu_4"] > 0
@@ -186,7 +188,9 @@ def test_what_is_written_is_read_again(sequences, tmp_path):
         assert (read.digest, read.words) == (made.digest, made.words)
 
 
-@pytest.mark.parametrize("sequences", [[[1, 2], [3, "a"]], [[1, 2], [3, -1]]])
+@pytest.mark.parametrize(
+    "sequences", [[[1, 2], [3, "a"]], [[1, 2], [3, -1]], [[0.5, 1], [2, 3]], [[1, None], [2, 3]], [[2**70, 1], [2, 3]]]
+)
 def test_sequences_that_are_neither_integers_nor_words_are_refused(sequences):
     with pytest.raises(UsageError, match=r"row [12] must have integers from 0 upwards, or words, but not both"):
         token_file.from_sequences(sequences)
@@ -197,7 +201,7 @@ def test_sequences_that_are_neither_integers_nor_words_are_refused(sequences):
     [
         ("", "utf-8", "has 0 lines of 0 tokens; 3 lines of 2 are the least"),
         ("1 2\n\n3 4\n", "utf-8", "has 2 lines of 2 tokens"),
-        ("a\nb\nc\nd\n", "utf-8", "has 4 lines of 1 tokens"),
+        ("1,2,3\n4,5,6\n7,8,9\n", "utf-8", "has 3 lines of 1 tokens; .* least, with white space between tokens"),
         ("1 2\n3 -4\n5 6\n", "utf-8", "has -4 in line 2; tokens are numbers from 0 to 2147483647, or words"),
         ("1 2\n3 4\n5 99999999999\n", "utf-8", "has 99999999999 in line 3"),
         ("a b\nc d\ncafé noir\n", "latin-1", "is not text in UTF-8: see line 3; save it in UTF-8"),
@@ -231,6 +235,12 @@ def test_a_text_that_cannot_be_used_is_refused(text, encoding, why, tmp_path):
             "has token .*, but its array 'words' has 2, from 0 upwards",
         ),
         ({"tokens": rows(), "words": np.arange(99)}, "the array 'words' of .* must be a list of words"),
+        (
+            {"tokens": rows() % 3, "words": np.array(["a", "b c", "d"])},
+            r"wrong\.npz has the word 'b c'; .* white space",
+        ),
+        ({"tokens": rows() % 3, "words": np.array(["a", "", "d"])}, r"wrong\.npz has the word ''; .* not be empty"),
+        ({"tokens": rows() % 3, "words": np.array(["a", "b", "a"])}, r"'words' of .*wrong\.npz has 'a' twice"),
     ],
 )
 def test_a_ragged_table_that_makes_no_sense_is_refused(arrays, why, tmp_path):

@@ -49,7 +49,7 @@ class ScheduledSampling:
         for draw.
     """
 
-    SCHEDULE: ClassVar = {"mle": Phase("epochs", size="", clocked_with={"omega_start": 0.5})}
+    SCHEDULE: ClassVar = {"mle": Phase("epochs", size="", clocked_with={"omega_start": 0.5, "omega_least": 0.0})}
     discriminated: ClassVar = False
     steerable: ClassVar = False
 

@@ -2,7 +2,8 @@
 
 The numbers in the right margin are the lines of Algorithm 1. Departures from the paper:
 
-1. Pre-training stops when the validation likelihood stops improving (`patience`), and keeps the best weights.
+1. Pre-training stops when the validation likelihood stops improving (`patience`; 0 never stops it), and keeps the best
+   weights (0: the last).
 2. The loss is Eq. 7's sum over steps divided by B, where the authors' program sums over the batch as well: with Adam
    this only moves where gradients are clipped (`clip`).
 3. Sequences may end: steps after END are masked, and END's own step is rewarded by the finished sequence.

@@ -303,7 +303,8 @@ def _trained(run: Run) -> bool:
     phases = timing.schedule_of(run.settings, own_code=run.own_code)
     if phases is None:  # an algorithm of one's own may not say
         return True
-    asked = [phase for phase, entry in phases.items() if run.settings["algorithm"][entry.records]]
+    options = run.settings["algorithm"]
+    asked = [phase for phase, entry in phases.items() if not entry.records or options[entry.records]]
     return not asked or checkpoint.exists(run.directory / run_directory.CHECKPOINTS / asked[-1])
 
 

@@ -33,7 +33,7 @@ from seqgan_music import corpus, dataset, transposition
 from seqgan_music.errors import UsageError
 from seqgan_music.evaluation import melodies, phrases, tokens
 from seqgan_music.evaluation.melodies import MelodySet as MelodySet
-from seqgan_music.evaluation.objectives import Objectives, is_musical, undefined
+from seqgan_music.evaluation.objectives import Objectives, undefined
 from seqgan_music.evaluation.phrases import BLEU_ORDERS, REVERSE_ORDER, few, mean, spread
 from seqgan_music.evaluation.result import ANCHORS as ANCHORS
 from seqgan_music.evaluation.result import COLUMNS as COLUMNS
@@ -49,6 +49,7 @@ from seqgan_music.metrics.events import REST_EVENT
 from seqgan_music.metrics.mse import fill_rests
 from seqgan_music.metrics.sequences import Sequences
 from seqgan_music.metrics.yang_lerch import features
+from seqgan_music.tokenizers import is_musical
 from seqgan_music.versions import versions
 
 if TYPE_CHECKING:

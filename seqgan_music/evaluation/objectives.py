@@ -21,12 +21,12 @@ from seqgan_music.errors import UsageError
 from seqgan_music.metrics import METRICS, TOKEN_METRICS, Metric
 from seqgan_music.objectives import OBJECTIVES, terms
 from seqgan_music.rewards import lambdas
+from seqgan_music.tokenizers import is_musical
 
 if TYPE_CHECKING:
     from seqgan_music.notes import Melodies
     from seqgan_music.objectives import Objective
     from seqgan_music.run import Run
-    from seqgan_music.tokenizers import Tokenizer
 
 OBJECTIVE, UNDEFINED = "objective_", "undefined_"
 """What the names of these metrics begin with; the objective's name follows."""
@@ -182,11 +182,6 @@ def steered(settings: Mapping[str, Mapping[str, Any]]) -> list[str]:
         return []
     staged = {text for _, stage in reward["programme"] for text in stage} or settings["objectives"]
     return [text for text, weight in settings["objectives"].items() if weight > 0 and text in staged]
-
-
-def is_musical(tokenizer: Tokenizer) -> bool:
-    """Whether its tokens say notes, which one of the user's own may not say."""
-    return getattr(tokenizer, "musical", True)
 
 
 def undefined(name: str) -> str:

@@ -10,7 +10,6 @@ from torch import Tensor
 
 from seqgan_music import sampling
 from seqgan_music.evaluation.melodies import MelodySet, on_grid
-from seqgan_music.evaluation.objectives import is_musical
 from seqgan_music.evaluation.phrases import few, mean
 from seqgan_music.evaluation.tokens import TokenSet
 from seqgan_music.evaluation.windows import torch_rng, without_repeats
@@ -18,6 +17,7 @@ from seqgan_music.metrics import musicality
 from seqgan_music.metrics.bleu import References, self_bleu
 from seqgan_music.metrics.diversity import edit_distance_diversity
 from seqgan_music.metrics.yang_lerch import FEATURES, compare, features
+from seqgan_music.tokenizers import is_musical
 
 if TYPE_CHECKING:
     from seqgan_music.dataset import Dataset

@@ -17,7 +17,7 @@ A generator is a `torch.nn.Module` with these members; one line here makes it kn
     Numbers that one row of ``step`` takes, so that a memory budget can be kept.
 ``factors(ids (B, T), start (B,)) -> (hidden (B, T, H), weight (V, H), bias (V,)) or None``
     May be left out. Of ``forward``'s logits, if they are hidden · weightᵀ + bias, so that those of a wide vocabulary
-    need not be held all at once. A class derived from one that has it and changes ``forward`` changes it too.
+    need not be held all at once. A derived class that changes ``forward`` alone is not asked for it.
 
 The constructor is told the ids that are never drawn (START and PAD); their logits are −inf.
 """

@@ -236,7 +236,8 @@ def corpus_name(run: Run) -> str:
 
 def command(run: Run) -> str:
     """Repeats the training, beside the corpus and ``config.toml``."""
-    words = ["seqgan-music", "train", f"./{corpus_name(run)}", "-c", "config.toml"]
+    source = ["--tokens"] if "unit" in run.facts["corpus"] else []
+    words = ["seqgan-music", "train", *source, f"./{corpus_name(run)}", "-c", "config.toml"]
     if "init" in run.facts:
         words += ["--init", f"./{run.facts['init']['run']}"]
     return f"OMP_NUM_THREADS={run.facts['threads']} {shlex.join(words)} --run again"

@@ -215,6 +215,7 @@ class Runs:
         if directory.exists() and not directory.is_dir():
             raise UsageError(f"{directory} is a file; name a directory for the experiment")
         there = {one.name for one in directory.iterdir()} if directory.is_dir() else set()
+        there = {name for name in there if not files.is_partial(name)}  # of a call that was killed, or one beside this
         if cls.FILE not in there and there - cls.FIRST:
             raise UsageError(f"{directory} is not empty, and no experiment is in it; name another directory")
 
@@ -229,7 +230,13 @@ class Runs:
         except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
             raise self._damaged(error) from error
         if others:
-            self._refuse(f"{others[0]}={found[others[0]]!r}, not {about[others[0]]!r}")
+            there, asked = found[others[0]], about[others[0]]
+            if isinstance(there, dict) and isinstance(asked, dict):  # where they differ alone
+                there, asked = (
+                    {name: value for name, value in one.items() if (name, value) not in other.items()}
+                    for one, other in ((there, asked), (asked, there))
+                )
+            self._refuse(f"{others[0]}={there!r}, not {asked!r}")
         return found
 
     def _check(self, begun: Mapping[str, Any]) -> None:

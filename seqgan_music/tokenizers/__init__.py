@@ -49,6 +49,11 @@ VOCABULARIES = {"tokens": "seqgan_music.tokenizers.plain:PlainTokens"}
 """What stands in a tokenizer's place for sequences that are no music."""
 
 
+def is_musical(tokenizer: Any) -> bool:
+    """Whether its tokens say notes, which one of the user's own may not say."""
+    return bool(getattr(tokenizer, "musical", True))
+
+
 class Tokenizer(Protocol):
     """What the rest of the program may ask of a tokenizer; see the module's description."""
 

@@ -57,7 +57,8 @@ class PlainTokens:
     polyphonic: ClassVar[bool] = False
 
     def __init__(self, *, size: int = 0, words: Sequence[str] = (), ends: bool = False, start: int = OWN_START) -> None:
-        if isinstance(words, str) or any(not isinstance(word, str) or word.split() != [word] for word in words):
+        listed = isinstance(words, list | tuple)
+        if not listed or any(not isinstance(word, str) or word.split() != [word] for word in words):
             raise UsageError("tokenizer.words must be a list of words without white space")
         if len(set(words)) < len(words):
             raise UsageError("tokenizer.words must not name a word twice")
@@ -87,7 +88,7 @@ class PlainTokens:
         if source.words:
             options = {"words": source.words, **options}
         elif not options.get("words") and not options.get("size"):
-            options["size"] = int(source.tokens.max()) + 1
+            options["size"] = int(source.tokens.max(initial=0)) + 1
             if options["size"] > MOST:
                 row = source.names[int(source.tokens.max(1).argmax())]
                 raise UsageError(

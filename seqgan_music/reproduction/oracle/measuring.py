@@ -139,8 +139,7 @@ def figures(ids: Tensor, nll: np.ndarray) -> Figures:
 
 def measure(
     runs: Runs,
-    models: Iterable[Model],
-    seeds: Sequence[int],
+    asked: Iterable[tuple[int, Iterable[Model]]],
     oracle: Oracle,
     *,
     samples: int,
@@ -156,9 +155,8 @@ def measure(
     Parameters
     ----------
     runs : Runs
-    models : iterable of Model
-    seeds : sequence of int
-        What is to be measured; a model that is not shown is not.
+    asked : iterable of (int, iterable of Model)
+        Seeds and models that are to be measured; one that is not shown is not.
     oracle : Oracle
     samples : int
         Of every model and seed, at least 2.
@@ -170,10 +168,10 @@ def measure(
         Called before a run is measured anew.
     """
     oracle = oracle.to(building.choose_device(device))
-    asked = {(seed, model.name) for model in models if model.shown for seed in seeds}
+    wanted = {(seed, model.name) for seed, models in asked for model in models if model.shown}
     measured: dict[tuple[int, str], dict[float, Measured]] = {}
     for seed, model in _shown(runs):
-        if (seed, model.name) in asked:
+        if (seed, model.name) in wanted:
             grid = sorted({1.0, *temperatures}) if model.tempered else [1.0]
             run = runs.run(seed, model.name)
             measured[seed, model.name] = of_run(
@@ -200,7 +198,7 @@ def measure(
             for temperature, one in found.items():
                 curves.setdefault(model.name, {}).setdefault(temperature, {})[seed] = one.figures
     ordered: list[Model] = runs.named(rows)
-    missing = sorted(asked - {(seed, model.name) for seed, model in finished})
+    missing = sorted(wanted - {(seed, model.name) for seed, model in finished})
     data = runs.material.data
     return Table(
         ordered,
@@ -256,7 +254,7 @@ def of_run(
 ) -> dict[float, Measured]:
     """A run's last generator at these temperatures and at those that were measured before.
 
-    Samples are drawn once, with the same random numbers for all temperatures.
+    Samples are drawn with the same random numbers for all temperatures.
 
     Parameters
     ----------
@@ -275,9 +273,7 @@ def of_run(
     ids, start = run.dataset.test.to(oracle.device)[slice(None)]
 
     def at(temperature: float) -> Measured:
-        drawn, _ = run.sample(
-            samples, stage=stage, temperature=temperature, seed=run.settings["run"]["seed"], device=device
-        )
+        drawn, _ = run.sample(samples, stage=stage, temperature=temperature, seed=seed_of_samples(run), device=device)
         test = per_token_nll(generator, ids, start, temperature=temperature)
         return _measured(drawn, oracle, float(test.mean()))
 
@@ -294,6 +290,12 @@ def of_run(
     wanted = {repr(float(temperature)): functools.partial(at, temperature) for temperature in temperatures}
     found = _kept(run.directory / FILE, depends, wanted, begin)
     return {float(name): one for name, one in sorted(found.items(), key=lambda item: float(item[0]))}
+
+
+def seed_of_samples(run: Run) -> int:
+    """Another for every model and seed: a test takes the samples of two models for independent of each other."""
+    name = f"{run.directory.name} {run.settings['run']['seed']}"
+    return int.from_bytes(digest(name)[:4], "big")
 
 
 def _anchors(path: Path, data: Dataset, oracle: Oracle, samples: int) -> dict[str, Figures]:

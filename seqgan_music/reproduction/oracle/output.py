@@ -18,7 +18,17 @@ from seqgan_music import files
 from seqgan_music.comparison.output import table as markdown_table
 from seqgan_music.evaluation import finite
 from seqgan_music.metrics.bleu import EPSILON
-from seqgan_music.reproduction.oracle import IMPROVED, RANDOM, SEQGAN, STRATEGIES, size_of, strategy
+from seqgan_music.reproduction.oracle import (
+    BASELINES,
+    EARLY_PATIENCE,
+    IMPROVED,
+    IMPROVED_MLE,
+    RANDOM,
+    SEQGAN,
+    STRATEGIES,
+    size_of,
+    strategy,
+)
 from seqgan_music.reproduction.oracle.measuring import (
     NLL_ORACLE,
     NLL_TEST,
@@ -73,15 +83,15 @@ CHOICES = {
     "has the sum. NLL_test is that of the test sequences under the model, of the oracle's row under the oracle.",
     "random": "Uniform tokens. On the oracle that the authors have published they score 11.43, not the 10.310 of the "
     "paper's table.",
-    "which weights": "MLE has the weights of its last epoch, *best epoch* those of the best NLL on the validation "
-    "sequences; the others those after their last round.",
+    "which weights": "*Best epoch* and *MLE, improved* stop when the NLL of the validation sequences has not fallen "
+    "for {patience} epochs, and have the weights of the best; all others those after their last epoch or round.",
     "one pre-training": "Models that have the same pre-training go on from one: trained again with the same seed it "
-    "would come out the same. *Seconds* has its time too, and leaves out what is measured on the way.",
+    "would come out the same. *Seconds* has its time too, and leaves out NLL_oracle on the way.",
     "scheduled sampling": "ω falls by 0.002 an epoch, from 1, and is one for all positions of an epoch.",
     "PG-BLEU": "The reward is the BLEU of the finished sequence against the training sequences, smoothed by method 1 "
     f"with epsilon {EPSILON}. The paper names neither the order nor the smoothing.",
-    "samples": "{samples} of each model and seed, at temperature 1. Those of one seed are drawn with the same random "
-    "numbers at every temperature.",
+    "samples": "{samples} of each model and seed, at temperature 1. A model of one seed has the same random numbers at "
+    "every temperature, another has others.",
     "temperature": "It divides the logits, for the samples and for NLL_test alike.",
     "Self-BLEU": f"Method 1 smoothing with epsilon {EPSILON}; of a sample against the others of its group of "
     "{group}, mean over groups.",
@@ -89,7 +99,9 @@ CHOICES = {
     "generator steps in it.",
     "curves": "Every point is of {curve_samples} samples, drawn with the same random numbers each time.",
     "test": "The paper's is over the samples of one run, and says that two networks differ, not that two methods do. "
-    "Here it stands beside Welch's over seeds.",
+    "Here it stands beside Welch's over seeds, which is cautious where rows of one seed go on from one pre-training. "
+    "All seeds have one oracle and its training sequences, and say nothing of others.",
+    "improved": "Over the settings of all other rows: {improved}. docs/log.md has how they were found.",
 }
 """What the paper does not say, and what we do."""
 
@@ -99,7 +111,10 @@ def choices(found: Table) -> dict[str, str]:
     facts = found.facts
     sizes = {"sequences": facts["windows"]["train"], "length": facts["length"], "samples": facts["samples"]}
     sizes |= {"group": facts["group of Self-BLEU"], "curve_samples": facts["options"]["curve_samples"]}
-    return {what: ours.format(**sizes) for what, ours in CHOICES.items()}
+    better = next((model.settings for model in found.models if model.name == IMPROVED), {})
+    values = (f"{section}.{option} {value}" for section, of in better.items() for option, value in of.items())
+    said = {**sizes, "patience": EARLY_PATIENCE, "improved": ", ".join(values)}
+    return {what: ours.format(**said) for what, ours in CHOICES.items() if better or what != "improved"}
 
 
 def write(found: Table, directory: str | Path) -> list[Path]:
@@ -141,13 +156,28 @@ def drawable(found: Table) -> dict[str, Callable[[Table, Figure], None]]:
 
 
 def judged(found: Table) -> list[Verdict]:
-    """The verdict on every model beside every likelihood model that was measured at other temperatures."""
+    """The verdict on every model, at every temperature it was measured at, beside every likelihood model."""
+    others = {name: _points(rows) for name, rows in found.rows.items() if name not in (*BASELINES, RANDOM)}
+    for name, of_temperatures in found.curves.items():
+        if name not in BASELINES:
+            others |= {at(name, t): _points(rows, t) for t, rows in sorted(of_temperatures.items()) if t != 1}
     verdicts = []
-    for baseline, of_temperatures in found.curves.items():
-        curve = {temperature: _points(of_seeds, temperature) for temperature, of_seeds in of_temperatures.items()}
-        others = [name for name in found.rows if name not in (*found.curves, RANDOM)]
-        verdicts += judge({name: _points(found.rows[name]) for name in others}, curve, baseline)
+    for baseline in BASELINES:
+        if baseline in found.curves:
+            curve = {temperature: _points(rows, temperature) for temperature, rows in found.curves[baseline].items()}
+            verdicts += judge(others, curve, baseline)
     return verdicts
+
+
+def at(model: str, temperature: float) -> str:
+    """What a model at another temperature than 1 is called.
+
+    Examples
+    --------
+    >>> at("improved", 0.8)
+    'improved at 0.8'
+    """
+    return f"{model} at {temperature:g}"
 
 
 def tests(found: Table) -> list[Contrast]:
@@ -191,7 +221,7 @@ def aim(found: Table) -> str | None:
     )
     below = [one for one in judged(found) if one.mean.point.nll_oracle < END_OF_LOG]
     if not below:
-        return f"{what}: not reached, for no model is below it in the mean over seeds."
+        return f"{what}: not reached, for no model beside likelihood's is below it in the mean over seeds."
     titles, words = _titles(found), {True: "reached", False: "not reached", None: "no answer"}
     said = (f"{titles[one.model]} beside {titles[one.baseline]}: {words[one.mean.holds]}" for one in below)
     return f"{what}, in the mean over seeds. {'; '.join(said)}."
@@ -213,7 +243,8 @@ def markdown(found: Table) -> str:
             "## Better than likelihood of equal NLL_oracle?",
             f"A model stands beside the likelihood model at the temperature where that has the same NLL_oracle. There "
             f"{LIKELIHOOD} and {DIVERSITY} is the question; where no measured temperature has it, there is no answer. "
-            "`table.json` has it of every model and seed.",
+            "No allowance is made for chance: a difference in the last place decides, so read it with the column of "
+            "single seeds. `table.json` has it of every model and seed.",
             _verdict_table(found, verdicts),
             "\n".join(f"- {sentence(found, one)}" for one in verdicts if one.model in ASKED),
         ]
@@ -221,6 +252,9 @@ def markdown(found: Table) -> str:
         blocks.append(f"**{said}**")
     for name, of_temperatures in found.curves.items():
         blocks += [f"## {_titles(found)[name]} at temperatures", _temperatures_table(of_temperatures)]
+        own = {at(name, temperature) for temperature in of_temperatures} | {name}
+        if verdicts := [one for one in judged(found) if one.model in own and one.baseline == IMPROVED_MLE]:
+            blocks += ["Beside likelihood of the same settings:", _verdict_table(found, verdicts)]
     for asked in ASKED:
         mine = [test for test in tests(found) if test.row == asked]
         if mine:
@@ -322,19 +356,24 @@ def draw_rows(found: Table, figure: Figure) -> None:
         if model.name == RANDOM:
             axes.axhline(_mean(found.rows[RANDOM], NLL_ORACLE), color="black", linestyle=":", label=model.title)
         else:
-            _plot(axes, found, model.name, model.title, f"C{number % 10}")
-    for end in sorted({end for model in models if (end := _pretrained(found, model.name)) is not None}):
-        axes.axvline(end, color="grey", linestyle="--", linewidth=1)
+            # Above those that go on from it, which begin with the same curve.
+            _plot(axes, found, model.name, model.title, f"C{number % 10}", zorder=3 - number / 100)
+    ends: dict[tuple[int, ...], list[str]] = {}
+    for model in models:
+        if known := _pretrained(found, model.name):
+            ends.setdefault(known, []).append(model.title)
+    for of_seeds, titles in sorted(ends.items()):
+        for end in of_seeds:
+            axes.axvline(end, color="black", linestyle="--", linewidth=0.8)
         axes.annotate(
-            "end of pre-training",
-            (end, 0.98),
+            f"end of pre-training: {', '.join(titles)}",
+            (of_seeds[-1], 0.98),
             xytext=(3, 0),
             xycoords=("data", "axes fraction"),
             textcoords="offset points",
             rotation=90,
             va="top",
             fontsize=7,
-            color="grey",
         )
     _finish(axes)
 
@@ -350,9 +389,8 @@ def draw_strategies(found: Table, figure: Figure) -> None:
             continue
         name = strategy(*one)
         _plot(axes, found, name, "SeqGAN", "C0")
-        end = _pretrained(found, name)
-        if end is not None:
-            axes.axvline(end, color="grey", linestyle="--", linewidth=1, label="end of pre-training")
+        for end in _pretrained(found, name):
+            axes.axvline(end, color="black", linestyle="--", linewidth=0.8, label="end of pre-training")
         _finish(axes)
         axes.set_title("(g, d, k) = ({}, {}, {})".format(*one), fontsize=9)
 
@@ -364,8 +402,7 @@ def draw_short(found: Table, figure: Figure) -> None:
     for colour, name in (("C0", SEQGAN), ("C1", SHORT_SEQGAN)):
         if name in found.rows:
             _plot(axes, found, name, titles[name], colour)
-            end = _pretrained(found, name)
-            if end is not None:
+            for end in _pretrained(found, name):
                 axes.axvline(end, color=colour, linestyle="--", linewidth=1, label="end of its pre-training")
     _finish(axes)
 
@@ -409,7 +446,7 @@ def _png(found: Table, draw: Callable[[Table, Figure], None]) -> bytes:
     draw(found, figure)
     if draw is not draw_temperatures:
         banded = any(axes.collections for axes in figure.axes)
-        band = "; band: standard deviation over seeds" if banded else ""
+        band = "; mean over seeds, band: their standard deviation" if banded else ""
         figure.supxlabel(f"epochs: of likelihood, then rounds{band}", fontsize=8)
         figure.supylabel("NLL_oracle of samples, nats per token", fontsize=8)
     picture = io.BytesIO()
@@ -417,18 +454,24 @@ def _png(found: Table, draw: Callable[[Table, Figure], None]) -> bytes:
     return picture.getvalue()
 
 
-def _plot(axes: Axes, found: Table, model: str, title: str, colour: str) -> None:
-    """NLL_oracle against epochs: mean over seeds, with a band of their standard deviation."""
+def _plot(axes: Axes, found: Table, model: str, title: str, colour: str, zorder: float = 2.0) -> None:
+    """NLL_oracle against epochs: mean over seeds, with a band of their standard deviation; of seeds that stopped at
+    different epochs a line each, for a mean of different phases is none of any."""
     by_seed: dict[int, list[float]] = {}
     for one in found.epochs:
         if one["model"] == model:
             by_seed.setdefault(one["seed"], []).append(_or_nan(one.get(NLL_ORACLE)))
-    shortest = min((len(values) for values in by_seed.values()), default=0)
-    if not shortest:
+    if not by_seed:
         return
-    values = np.array([values[:shortest] for values in by_seed.values()])  # (seeds, epochs)
-    epochs, mean = np.arange(1, shortest + 1), values.mean(0)
-    axes.plot(epochs, mean, color=colour, linewidth=1.2, label=title, marker="." if shortest < 3 else "")
+    if len({len(values) for values in by_seed.values()}) > 1:
+        for number, line in enumerate(by_seed.values()):
+            label = None if number else f"{title}, a line for each seed"
+            axes.plot(range(1, len(line) + 1), line, color=colour, linewidth=0.7, label=label, zorder=zorder)
+        return
+    values = np.array(list(by_seed.values()))  # (seeds, epochs)
+    epochs, mean = np.arange(1, values.shape[1] + 1), values.mean(0)
+    marker = "." if len(epochs) < 3 else ""
+    axes.plot(epochs, mean, color=colour, linewidth=1.2, label=title, marker=marker, zorder=zorder)
     if len(values) > 1:
         spread = values.std(0, ddof=1)
         axes.fill_between(epochs, mean - spread, mean + spread, color=colour, alpha=0.2, linewidth=0)
@@ -443,8 +486,8 @@ def _finish(axes: Axes) -> None:
     axes.legend(fontsize=7)
 
 
-def _pretrained(found: Table, model: str) -> float | None:
-    """The epoch after which a model's adversarial phase begins, mean over seeds; None where there is none."""
+def _pretrained(found: Table, model: str) -> tuple[int, ...]:
+    """Epochs after which a model's adversarial phase begins, each once; it may be another with every seed."""
     ends: dict[int, int] = {}
     adversarial = set()
     for one in found.epochs:
@@ -453,8 +496,7 @@ def _pretrained(found: Table, model: str) -> float | None:
                 adversarial.add(one["seed"])
             elif one["phase"] == "mle":
                 ends[one["seed"]] = one["epoch"]
-    known = [ends[seed] for seed in sorted(adversarial & set(ends))]
-    return float(np.mean(known)) if known else None
+    return tuple(sorted({ends[seed] for seed in adversarial & set(ends)}))
 
 
 def _of_table(found: Table) -> list[Any]:
@@ -464,7 +506,8 @@ def _of_table(found: Table) -> list[Any]:
 
 
 def _titles(found: Table) -> dict[str, str]:
-    return {model.name: model.title for model in found.models}
+    titles = {model.name: model.title for model in found.models}
+    return titles | {at(name, t): at(titles[name], t) for name, of in found.curves.items() for t in of}
 
 
 def _missing(found: Table) -> list[str]:

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from seqgan_music import files, run_settings, sampling, token_file
+from seqgan_music.errors import UsageError
 from seqgan_music.reproduction import oracle as experiment
 from seqgan_music.reproduction import runs
 from seqgan_music.reproduction.oracle.distribution import Oracle
@@ -26,6 +27,14 @@ if TYPE_CHECKING:
     from seqgan_music.token_file import TokenFile
 
 ORACLE, SEQUENCES = "oracle.npz", "sequences.npz"
+SETTLED = {
+    "tokenizer": "oracle.vocab_size says how many tokens there are",
+    "data.length": "set oracle.length",
+    "data.fractions": "set oracle.sequences and oracle.held_out",
+    "run.seed": "--seeds says which",
+    "algorithm.name": "every row has its own; --only says which are trained",
+}
+"""Sections and options that are no user's here, and what says them."""
 
 
 class Runs(runs.Runs):
@@ -74,20 +83,27 @@ class Runs(runs.Runs):
         file: Path | None = None,
     ) -> None:
         self.better = dict(better or {})
+        _check_own(own or {})
+        _check_own(self.better)
         given = None if file is None else Oracle.read(file)
         self.options = dict(options)
         if given is not None:
             self.options |= {"vocab_size": given.vocab_size, "embedding": given.embedding, "hidden": given.hidden}
         settings = experiment.settings(size, self.options, own)
-        for each in (settings, run_settings.lay(settings, self.better)):
-            run_settings.resolve(each)  # before anything is written
+        for model in experiment.models(run_settings.resolve(settings), better=self.better):
+            run_settings.resolve(run_settings.lay(settings, model.settings))  # before anything is written
         self.check_directory(directory)
         self.oracle = _oracle(directory, self.options, given)
         about = {
             # Samples are measured, not trained on; another number of them is the same experiment.
             **{f"oracle.{name}": value for name, value in self.options.items() if name != "samples"},
             "oracle file": None if given is None else given.digest,
-            "better": self.better,
+            # Another release may have found what helps more.
+            "better": {
+                f"{section}.{option}": value
+                for section, options in run_settings.lay(experiment.BETTER, self.better).items()
+                for option, value in options.items()
+            },
         }
         super().__init__(
             _sequences(directory, self.options, self.oracle),
@@ -126,6 +142,14 @@ class _Curve:
         start = torch.full((self.samples,), self.oracle.start, device=where)
         ids: Tensor = sampling.sample(generator, start, data.length, rng)
         return {"nll_oracle": float(self.oracle.nll(ids).mean())}
+
+
+def _check_own(own: Mapping[str, Mapping[str, Any]]) -> None:
+    """Refuse what is not the user's to set: it would have no effect, or make another experiment of it."""
+    for section, options in own.items():
+        for option in options:
+            if why := SETTLED.get(section) or SETTLED.get(f"{section}.{option}"):
+                raise UsageError(f"{section}.{option} is settled by the oracle experiment itself: {why}")
 
 
 def _oracle(directory: Path, options: Mapping[str, Any], given: Oracle | None) -> Oracle:
