@@ -1,11 +1,15 @@
-"""Files that are whole or not there, and folders for them."""
+"""Files that are whole or not there, folders for them, and records as CSV."""
 
 from __future__ import annotations
 
 import contextlib
+import csv
+import io
 import os
 import uuid
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from seqgan_music.errors import Failure
 
@@ -59,3 +63,14 @@ def write_whole(path: str | os.PathLike[str], content: bytes) -> None:
 def is_partial(name: str) -> bool:
     """Whether a file of this name is what a process that was killed has left of `write_whole`, or one is writing."""
     return name.startswith(".") and name.endswith(PARTIAL)
+
+
+def csv_of(records: Sequence[Mapping[str, Any]], columns: Sequence[str] = ()) -> str:
+    """Records as CSV: a column for every name that any of them has, in the order they come; `columns` where there is no
+    record."""
+    text = io.StringIO(newline="")
+    names = list(dict.fromkeys(name for record in records for name in record)) or columns
+    lines = csv.DictWriter(text, names, lineterminator="\n")
+    lines.writeheader()
+    lines.writerows(records)
+    return text.getvalue()

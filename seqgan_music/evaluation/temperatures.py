@@ -11,8 +11,6 @@ neither the test tunes nor the luck of the measured samples has a part in the ch
 
 from __future__ import annotations
 
-import csv
-import io
 import itertools
 import math
 from collections.abc import Callable, Iterable, Mapping
@@ -24,6 +22,7 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
+from seqgan_music import files
 from seqgan_music.errors import UsageError
 from seqgan_music.evaluation import REAL, Closeness, beside_anchors, check_run, closeness, draw, finite
 from seqgan_music.evaluation.objectives import Objectives
@@ -143,11 +142,7 @@ class Curves:
         """A line for every point and every anchor; an anchor has no temperature, and what is not defined is empty."""
         values = self.to_dict()
         lines = [*values["rows"], *({"stage": name, **row} for name, row in values["anchors"].items())]
-        text = io.StringIO()
-        writer = csv.DictWriter(text, list(dict.fromkeys(name for line in lines for name in line)), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(lines)
-        return text.getvalue()
+        return files.csv_of(lines)
 
 
 def measure(

@@ -86,9 +86,9 @@ def difference(there: config.Config, asked: config.Config) -> str | None:
     return None
 
 
-def plain(settings: config.Config) -> config.Config:
-    """With lists for tuples, as a file gives them back."""
-    found: config.Config = json.loads(json.dumps(settings))
+def plain(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings, or what a measurement depends on, with lists for tuples, as a file gives them back."""
+    found: dict[str, Any] = json.loads(json.dumps(settings))
     return found
 
 

@@ -333,8 +333,7 @@ def _depends(oracle: Oracle, data: Dataset, samples: int) -> dict[str, Any]:
         "code": digest(*((package / name).read_bytes() for name in CODE)).hex(),
         "versions": versions(),
     }
-    plain: dict[str, Any] = json.loads(json.dumps(depends))
-    return plain
+    return reproduction.plain(depends)
 
 
 def _kept(

@@ -238,7 +238,8 @@ def markdown(found: Table) -> str:
         _rows_table(found),
     ]
     table_1 = {model.name for model in _of_table(found)}
-    if verdicts := [one for one in judged(found) if one.model in table_1]:
+    judgement, contrasted = judged(found), tests(found)
+    if verdicts := [one for one in judgement if one.model in table_1]:
         blocks += [
             "## Better than likelihood of equal NLL_oracle?",
             f"A model stands beside the likelihood model at the temperature where that has the same NLL_oracle. There "
@@ -253,13 +254,13 @@ def markdown(found: Table) -> str:
     for name, of_temperatures in found.curves.items():
         blocks += [f"## {_titles(found)[name]} at temperatures", _temperatures_table(of_temperatures)]
         own = {at(name, temperature) for temperature in of_temperatures} | {name}
-        if verdicts := [one for one in judged(found) if one.model in own and one.baseline == IMPROVED_MLE]:
+        if verdicts := [one for one in judgement if one.model in own and one.baseline == IMPROVED_MLE]:
             blocks += ["Beside likelihood of the same settings:", _verdict_table(found, verdicts)]
     for asked in ASKED:
-        mine = [test for test in tests(found) if test.row == asked]
+        mine = [test for test in contrasted if test.row == asked]
         if mine:
             blocks += [f"## NLL_oracle of {_titles(found)[asked]} against other rows", _tests_table(found, mine)]
-    if tests(found):
+    if contrasted:
         blocks.append(
             "Differences and tests are of the seeds that both rows have. p-values are of Welch's two-sided t-test, in "
             "brackets after Holm's correction. A family is all tests over seeds; all over the samples of these seeds "
@@ -327,12 +328,7 @@ def to_csv(found: Table) -> str:
 
 def curves_csv(found: Table) -> str:
     """A line for every epoch and round of every model and seed."""
-    stream = io.StringIO(newline="")
-    names = list(dict.fromkeys(name for one in found.epochs for name in one)) or ["model", "seed", "epoch"]
-    lines = csv.DictWriter(stream, names, lineterminator="\n")
-    lines.writeheader()
-    lines.writerows(found.epochs)
-    return stream.getvalue()
+    return files.csv_of(found.epochs, ("model", "seed", "epoch"))
 
 
 def about(found: Table) -> str:

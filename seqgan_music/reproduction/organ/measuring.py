@@ -265,8 +265,7 @@ def _depends(run: Run, stage: str, samples: int, device: str) -> dict[str, Any]:
         "code": digest(*(path.read_bytes() for path in [*code, Path(__file__)])).hex(),
         "versions": versions(),
     }
-    plain: dict[str, Any] = json.loads(json.dumps(depends))
-    return plain
+    return reproduction.plain(depends)
 
 
 def _objectives() -> Objectives:

@@ -269,12 +269,7 @@ def to_csv(found: Table) -> str:
 
 def rounds_csv(found: Table) -> str:
     """A line for every round of every model and seed: the frontier in time."""
-    stream = io.StringIO(newline="")
-    names = list(dict.fromkeys(name for one in found.rounds for name in one)) or ["model", "seed", "round"]
-    lines = csv.DictWriter(stream, names, lineterminator="\n")
-    lines.writeheader()
-    lines.writerows(found.rounds)
-    return stream.getvalue()
+    return files.csv_of(found.rounds, ("model", "seed", "round"))
 
 
 def about(found: Table) -> str:
