@@ -11,13 +11,12 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import measuring
 import textbook
 import torch
-from race import machine
 from torch import Tensor
 
 from seqgan_music.algorithms import Parts
@@ -117,12 +116,11 @@ def race(sizes: Sizes, repeats: int, clock: Callable[[], float]) -> dict[str, An
 
 def describe(result: dict[str, Any]) -> str:
     """The result as a table."""
-    sizes, where = result["sizes"], result["machine"]
+    sizes = result["sizes"]
     lines = [
         "{sequences} sequences of {length} tokens of {vocabulary}, embedding = hidden = {width}, batches of {batch}"
         "".format(**sizes),
-        f"{where['processor']}, {where['cores']} cores, {where['threads']} threads, torch {where['torch']}, "
-        f"{result['date']}, seconds of the {result['clock']}",
+        f"{measuring.in_words(result['conditions'])}, seconds of the {result['clock']}",
         "",
         f"{'median of ' + str(result['repeats']):44} {'seconds':>8}   {': program':>9}   range",
     ]
@@ -158,19 +156,14 @@ def main(argv: list[str] | None = None) -> int:
     if options.processor and options.threads > 1:
         parser.error("--processor counts threads that wait for each other too; give --threads 1")
     clock = time.process_time if options.processor else time.perf_counter
-    threads_before = torch.get_num_threads()
-    torch.set_num_threads(options.threads)
-    try:
+    with measuring.settings(options.threads):
         result = {
             "sizes": asdict(sizes),
             **race(sizes, options.repeats, clock),
             "clock": "processor" if options.processor else "clock",
             "repeats": options.repeats,
-            "machine": machine(),
-            "date": datetime.now().astimezone().isoformat(timespec="seconds"),
+            "conditions": measuring.conditions(),
         }
-    finally:
-        torch.set_num_threads(threads_before)
     print(describe(result))
     if options.json:
         options.json.write_text(json.dumps(result, indent=2) + "\n")

@@ -46,6 +46,17 @@ class Verbs(click.Group):
         with formatter.section("Commands"):
             formatter.write_dl(list(VERBS.items()))
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find a verb; refuse those that several processes cannot do together."""
+        name, command, rest = super().resolve_command(ctx, args)
+        from seqgan_music_cli import options  # not for --help, which is to answer at once
+
+        if name != "train" and options.is_one_of_several():
+            options.refuse_to_several(f"several processes only train together; start {name} without torchrun")
+        return name, command, rest
+
     def invoke(self, ctx: click.Context) -> Any:
         """Run the verb; a message for the user is one line on stderr."""
         try:

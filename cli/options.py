@@ -3,16 +3,29 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import shlex
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import click
 
 from seqgan_music.algorithms.record import STAGES as STAGES
 from seqgan_music.errors import UsageError
+
+
+def is_one_of_several() -> bool:
+    """Whether `torchrun` started this process as one of several, or something tries to look like it."""
+    return bool({"RANK", "WORLD_SIZE"} & os.environ.keys()) and os.environ.get("WORLD_SIZE") != "1"
+
+
+def refuse_to_several(what: str) -> NoReturn:
+    """One of them says what cannot be done by several processes, and all end."""
+    if os.environ.get("RANK", "0") != "0":
+        sys.exit(UsageError.exit_code)
+    raise UsageError(what)
 
 
 def metre(_: click.Context, __: click.Parameter, text: str | None) -> tuple[int, int] | None:

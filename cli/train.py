@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import sys
 import time
+import warnings
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NoReturn
@@ -14,7 +15,7 @@ from click.core import ParameterSource
 from seqgan_music_cli import options
 
 from seqgan_music import config
-from seqgan_music.errors import Failure, UsageError
+from seqgan_music.errors import Failure, SeqganMusicWarning, UsageError
 
 OF_MUSIC = ("track", "program", "skyline", "monophonic_only", "limits")  # how MIDI is read
 
@@ -106,6 +107,12 @@ def parse_objectives(texts: tuple[str, ...]) -> dict[str, float]:
 )
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda", "mps"]), help="Where to compute.  [default: auto]")
 @click.option(
+    "--precision",
+    type=click.Choice(["float32", "tf32", "bfloat16"]),
+    help="How exactly training multiplies: float32; tf32 on CUDA GPUs alone; bfloat16 for large products.  "
+    "[default: float32]",
+)
+@click.option(
     "--resume",
     type=click.Path(path_type=Path),
     metavar="RUN|GROUP",
@@ -147,7 +154,49 @@ def command(
     seqgan-music train midi_data/ --seeds 5
     seqgan-music train --tokens lines.txt
     seqgan-music train --resume runs/latest
+    torchrun --nproc-per-node 2 -m seqgan_music train midi_data/
     """
+    if not options.is_one_of_several():
+        _lead(ctx, source, tokens, resume, device, own_code, evaluated, **choices)
+        return
+    if choices["minutes"] is not None:
+        options.refuse_to_several(
+            "--minutes clocks a training of one process; leave it out under torchrun, or set the schedule"
+        )
+    from seqgan_music import distributed
+
+    with distributed.processes():
+        if distributed.leads():
+            _lead(ctx, source, tokens, resume, device, own_code, evaluated, **choices)
+            distributed.from_leader(None)  # there is nothing more to do
+        else:
+            _follow()
+
+
+def _follow() -> None:
+    """Compute with the process that leads; what there is to say, it says."""
+    from seqgan_music.distributed import ProcessLost
+    from seqgan_music.experiment import follow
+
+    warnings.simplefilter("ignore", SeqganMusicWarning)
+    try:
+        follow()
+    except ProcessLost:
+        pass  # whichever has ended says why, and by its exit code is found to be the cause
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+def _lead(
+    ctx: click.Context,
+    source: Path | None,
+    tokens: Path | None,
+    resume: Path | None,
+    device: str | None,
+    own_code: bool,
+    evaluated: bool,
+    **choices: Any,
+) -> None:
     if resume is not None:
         if given := _given(ctx, {"source", "tokens", *choices}):
             raise UsageError(f"--resume takes its settings from the run; leave out {given}")
@@ -239,6 +288,8 @@ def train_members(
     group: Any, device: str | None, go_on: str, *, evaluated: bool = True, pages: bool = True
 ) -> list[str]:
     """Train and finish every run that is not finished; what went wrong with one does not stop the others."""
+    from seqgan_music.distributed import ProcessLost
+
     failures = []
     for seed in group.seeds:
         if seed in group.finished:
@@ -252,6 +303,8 @@ def train_members(
             if evaluated:
                 click.echo("measuring ...", err=True)
             group.finish(seed, evaluate=evaluated, pages=pages)
+        except ProcessLost:
+            raise  # no other seed can be trained either
         except Failure as failure:
             click.echo(f"seed {seed} failed: {failure}", err=True)
             failures.append(f"seed {seed}: {failure}")
@@ -274,6 +327,7 @@ def _created(
     seed: int | None,
     seeds: int | None,
     device: str | None,
+    precision: str | None,
     init: Path | None,
     minutes: float | None,
     own_code: bool,
@@ -285,7 +339,7 @@ def _created(
     single = config.merge(*[config.parse_assignment(text) for text in assignments])
     weights = parse_objectives(objectives)
     # Slow imports come after what can be refused without them.
-    from seqgan_music import corpus, finetuning, timing
+    from seqgan_music import corpus, distributed, finetuning, timing
     from seqgan_music.building import has_discriminator
     from seqgan_music.cache import Cache
     from seqgan_music.experiment import Experiment
@@ -304,7 +358,8 @@ def _created(
     from seqgan_music.token_file import read_tokens
 
     start = finetuning.open_run(init, own_code=own_code) if init else None
-    shorts = shortcuts(algorithm, weights, lambda_, d_loss=d_loss, seed=seed, device=device, transpose=transpose)
+    of_run = {"seed": seed, "device": device, "precision": precision}
+    shorts = shortcuts(algorithm, weights, lambda_, d_loss=d_loss, transpose=transpose, **of_run)
     if read := options.reading_settings(**reading):
         shorts["reading"] = read
     plain = of_token_file(named, own, single) if tokens is not None else {}
@@ -316,7 +371,10 @@ def _created(
         raise UsageError("--d-loss says what the discriminator is trained by, and here is none; leave it out")
     cache = Cache.of_user()
     each = minutes / seeds if minutes is not None and seeds is not None else minutes
-    timer = timing.Timer(each, fixed=single.get("algorithm", {}), evaluate=evaluated, cache=cache)
+    timer = None
+    processes = distributed.launched()
+    if processes == 1:
+        timer = timing.Timer(each, fixed=single.get("algorithm", {}), evaluate=evaluated, cache=cache)
     found: Any
     if tokens is not None:
         found = read_tokens(tokens)
@@ -349,7 +407,8 @@ def _created(
         f"{used['pieces']} {'tunes' if of_music else 'sequences'}; {len(used['refused'])} refused{told}\n"
         f"{'windows' if of_music else 'rows'} of {data.length} tokens: {len(data.train)} train, "
         f"{len(data.validation)} validation, {len(data.test)} test; "
-        f"vocabulary {data.vocab_size}{'' if of_music or not found.words else ' of words'}; device {experiment.device}",
+        f"vocabulary {data.vocab_size}{'' if of_music or not found.words else ' of words'}; device {experiment.device}"
+        f"{f'; {processes} processes' if processes > 1 else ''}",
         err=True,
     )
     weighed = resolved["objectives"]
@@ -364,7 +423,7 @@ def _created(
         if refused and of_music:  # for reasons that `inspect`, which knows of no other run, need not have
             click.echo(f"refused: {refused}", err=True)
         _say_where_it_starts(facts["init"], adversarial)
-    for line in [*timer.remarks(), *([str(timer.estimate)] if timer.estimate else [])]:
+    for line in [] if timer is None else [*timer.remarks(), *([str(timer.estimate)] if timer.estimate else [])]:
         click.echo(line if group is None else f"each of {seeds} runs: {line}", err=True)
     return group or experiment
 
@@ -439,6 +498,7 @@ def resume_command(directory: Path, settings: config.Config) -> str:
 
 def train(experiment: Any, go_on: str) -> None:
     """Train; stopped by Ctrl-C or by the user's own code, say the command that goes on."""
+    from seqgan_music.distributed import ProcessLost
     from seqgan_music.objectives.own import OwnCodeFailure
 
     progress = Progress()
@@ -448,9 +508,10 @@ def train(experiment: Any, go_on: str) -> None:
     except KeyboardInterrupt:
         progress.finish()
         stopped(go_on)
-    except OwnCodeFailure as failure:
+    except (OwnCodeFailure, ProcessLost) as failure:
         progress.finish()
-        raise Failure(f"{failure}. What was trained so far is kept; go on with: {go_on}") from failure
+        kind = ProcessLost if isinstance(failure, ProcessLost) else Failure
+        raise kind(f"{failure}. What was trained so far is kept; go on with: {go_on}") from failure
     progress.finish()
     for term in _per_piece(experiment):
         if term.cost is not None:

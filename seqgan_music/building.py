@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from seqgan_music import config, registry
+from seqgan_music import config, graphs, precision, registry
 from seqgan_music.algorithms import ALGORITHMS, Algorithm, Parts
 from seqgan_music.discriminators import DISCRIMINATORS
 from seqgan_music.errors import UsageError
@@ -77,6 +77,7 @@ def build(
         if weights and name in weights:
             network.load_state_dict(weights[name])
         network.to(device)
+        precision.apply(settings["run"]["precision"], network)
     loss = _loss(settings["loss"], own_code=own_code)
     objectives = {
         name: (terms.read(name, own_code=own_code), weight) for name, weight in settings["objectives"].items()
@@ -89,7 +90,15 @@ def build(
         how = dict(settings["reward"])
         reward = Reward(discriminator, loss, tokenizer, objectives, how.pop("lambda"), **how)
     rng = torch.Generator(device).manual_seed(seed)
-    parts = Parts(networks["generator"], discriminator, loss=loss, reward=reward, dataset=data.to(device), rng=rng)
+    parts = Parts(
+        networks["generator"],
+        discriminator,
+        loss=loss,
+        reward=reward,
+        dataset=data.to(device),
+        rng=rng,
+        graphs=graphs.for_generator(rng),
+    )
     return parts, factory(parts, **options)
 
 

@@ -19,7 +19,9 @@ from seqgan_music import (
     checkpoint,
     config,
     corpus,
+    distributed,
     finetuning,
+    precision,
     run_directory,
     run_settings,
     tensorboard,
@@ -79,6 +81,7 @@ class Experiment:
         measure: Measure | None = None,
     ) -> None:
         self.directory, self.settings, self.measure = directory, settings, measure
+        self.tokenizer, self.own_code = tokenizer, own_code
         self.parts, self.algorithm = building.build(settings, tokenizer, data, weights=weights, own_code=own_code)
         self.device = self.parts.rng.device
         self.closeness = closeness(data, tokenizer, settings["run"]["seed"])
@@ -156,8 +159,7 @@ class Experiment:
         except OSError as error:
             raise Failure(f"cannot make the run directory {directory}: {error.strerror}") from error
         checkpoint.write_text(directory / run_directory.CONFIG, tomli_w.dumps(resolved))
-        named = {"name": resolved["tokenizer"]["name"], **tokenizer.to_dict()}
-        checkpoint.write_text(directory / run_directory.TOKENIZER, json.dumps(named))
+        checkpoint.write_text(directory / run_directory.TOKENIZER, _as_json(resolved, tokenizer))
         checkpoint.save_dataset(directory / run_directory.WINDOWS, data)
         checkpoint.write_text(directory / run_directory.LOG, "")
         if init is not None:
@@ -250,13 +252,16 @@ class Experiment:
         Failure
             A loss is not finite; the checkpoint before it is kept.
         """
+        distributed.check_device(self.device)
+        if distributed.joined():
+            distributed.from_leader(self._job())
         log = functools.partial(run_directory.read_log, self.directory)
         with tensorboard.EventFiles(self.directory, log) as events:
             yield from self._train(events)
 
     def _train(self, events: tensorboard.EventFiles) -> Iterator[tuple[Record, list[str]]]:
         began = time.perf_counter()
-        for plain in self.algorithm:
+        for plain in self._records():
             now = time.perf_counter()
             self._check_finite(plain)
             self.records += 1
@@ -279,6 +284,40 @@ class Experiment:
             self._save_state(record.phase)
             yield record, warnings_about(record, self.parts.loss.memorised)
             began = time.perf_counter()
+
+    def _records(self) -> Iterator[Record]:
+        """The algorithm's, computed by all processes there are."""
+        during = precision.during(self.settings["run"]["precision"], self.device, self.algorithm)
+        return distributed.together(map(self._checked_alike, during))
+
+    def _checked_alike(self, record: Record) -> Record:
+        """Processes that do not hold the same would go on to train nothing in particular."""
+        if distributed.size() == 1:
+            return record
+        state = {"rng": {"state": self.parts.rng.get_state()}, "generator": self.parts.generator.state_dict()}
+        if self.parts.discriminator is not None:
+            state["discriminator"] = self.parts.discriminator.state_dict()
+        found = distributed.gathered_values({name: checkpoint.digest(of) for name, of in state.items()})
+        for name, value in found[0].items():
+            if any(other[name] != value for other in found):
+                raise Failure(
+                    f"the processes no longer agree on {name} after {record.phase} {record.step}: code of one's own "
+                    "that draws random numbers must draw those of the whole batch, see seqgan_music.distributed.rand"
+                )
+        return record
+
+    def _job(self) -> dict[str, Any]:
+        """All that `follow` needs."""
+        return {
+            "directory": self.directory,
+            "device": self.device.type,
+            "settings": self.settings,
+            "tokenizer": _as_json(self.settings, self.tokenizer),
+            "dataset": self.parts.dataset.to("cpu"),
+            "own_code": self.own_code,
+            "parts": self.parts.state_dict(),
+            "algorithm": self.algorithm.state_dict(),
+        }
 
     def _save_state(self, phase: str) -> None:
         """Everything that `resume` goes on from."""
@@ -313,6 +352,37 @@ class Experiment:
                     f"{name} is {value} in {record.phase} {record.step}; the state before it is kept in "
                     f"{self.directory}. Try smaller learning rates (algorithm.*learning_rate)"
                 )
+
+
+def _as_json(settings: config.Config, tokenizer: Tokenizer) -> str:
+    return json.dumps({"name": settings["tokenizer"]["name"], **tokenizer.to_dict()})
+
+
+def follow() -> None:
+    """Compute with the leading process whatever it trains, until it trains no more; write and say nothing.
+
+    It may be on another machine, which sees none of the leading one's files.
+
+    Raises
+    ------
+    Failure
+        It computes on another kind of device.
+    seqgan_music.distributed.ProcessLost
+        The leading process has ended before its time.
+    """
+    while (job := distributed.from_leader()) is not None:
+        tokenizer = run_directory.tokenizer_of(json.loads(job["tokenizer"]), own_code=job["own_code"])
+        experiment = Experiment(job["directory"], job["settings"], tokenizer, job["dataset"], own_code=job["own_code"])
+        distributed.check_device(experiment.device)
+        if experiment.device.type != job["device"]:
+            raise Failure(
+                f"one process computes on {experiment.device.type}, the leading one on {job['device']}; "
+                "all must have the same kind of device: add --device cpu"
+            )
+        experiment.parts.load_state_dict(job["parts"])
+        experiment.algorithm.load_state_dict(job["algorithm"])
+        for _ in experiment._records():
+            pass
 
 
 def train(

@@ -6,12 +6,14 @@ Equations are those of Yu et al. 2017 (arXiv 1609.05473) unless another paper is
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from seqgan_music import distributed
 from seqgan_music.errors import UsageError
 from seqgan_music.modes import evaluating
 
@@ -19,8 +21,11 @@ if TYPE_CHECKING:
     from seqgan_music.generators import Generator
 
 ROWS_AT_ONCE = 1024  # small enough for the discriminator's activations to stay in a processor's cache
+ROWS_ON_A_GPU = 8192  # enough to keep it busy, and few enough for its memory
 LOGITS_AT_ONCE = {"cpu": 2**20, "cuda": 2**28, "mps": 2**26}
 """Logits computed at once where not all are needed together; on a processor what its cache holds."""
+NEVER = -1e30
+"""In the place of a logit of −∞ where it is multiplied by a probability of 0."""
 
 
 def likelihood_loss(logits: Tensor, ids: Tensor, pad_id: int) -> Tensor:
@@ -71,7 +76,8 @@ def likelihood_loss_of(generator: Generator, read: Tensor, start: Tensor, ids: T
         return likelihood_loss(generator(read, start), ids, pad_id)
     counted = (ids != pad_id).flatten()
     share = counted.to(factors[0].dtype) / counted.sum()
-    loss: Tensor = _CrossEntropyInChunks.apply(*factors, ids.flatten() * counted, share)  # type: ignore[no-untyped-call]
+    loss: Tensor
+    loss, _ = _LossInChunks.apply(*factors, ids.flatten() * counted, share)  # type: ignore[no-untyped-call]
     return loss
 
 
@@ -112,40 +118,147 @@ def _chunks(hidden: Tensor, weight: Tensor) -> list[slice]:
     return [slice(first, first + rows) for first in range(0, len(hidden), rows)]
 
 
-class _CrossEntropyInChunks(torch.autograd.Function):
-    """Σ shareᵢ · cross entropy of idsᵢ and the logits hiddenᵢ · weightᵀ + bias.
+class _LossInChunks(torch.autograd.Function):
+    """Σ worthᵢ · cross entropy of idsᵢ and the logits hiddenᵢ · weightᵀ + bias, and what a policy's loss adds to it.
 
     Its gradient is taken with it, while a chunk's logits are in the cache, and is a constant to autograd: there is no
-    second derivative. PyTorch's own `linear_cross_entropy` does the same, but came with version 2.13, and its first
-    call imports PyTorch's compiler.
+    second derivative. PyTorch's own `linear_cross_entropy` does the same of the first term, but came with version 2.13,
+    and its first call imports PyTorch's compiler.
     """
 
     @staticmethod
-    def forward(ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor, ids: Tensor, share: Tensor) -> Tensor:
-        """Hidden (M, H), weight (V, H), bias (V,), ids (M,), share (M,): the loss, a scalar."""
-        loss = hidden.new_zeros(())
+    def forward(
+        ctx: Any,
+        hidden: Tensor,
+        weight: Tensor,
+        bias: Tensor,
+        ids: Tensor,
+        worth: Tensor,
+        counted: Tensor | None = None,
+        entropy_bonus: float = 0.0,
+        kl: float = 0.0,
+        reference: tuple[Tensor, Tensor, Tensor] | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """The loss, a scalar, and the sums that `policy_loss_of` tells of.
+
+        Hidden (M, H), weight (V, H), bias (V,), ids (M,), worth (M,). For a policy, counted (M,) is 1 where its entropy
+        and divergence count and 0 elsewhere, and `reference` is hidden, weight and bias of what it is held to.
+        """
+        sums = hidden.new_zeros(3)
         of_hidden, of_weight, of_bias = torch.empty_like(hidden), torch.zeros_like(weight), torch.zeros_like(bias)
+        finite = bias.clamp(min=NEVER)
         chunks = _chunks(hidden, weight)
-        place = hidden.new_empty(2, len(hidden[chunks[0]]), len(weight))  # for all chunks: fresh memory is slow
+        size = len(hidden[chunks[0]]), len(weight)
+        place = hidden.new_empty(2 if reference is None else 3, *size)  # for all chunks: fresh memory is slow
         for rows in chunks:
-            part, chosen, worth = hidden[rows], ids[rows, None], share[rows, None]
-            logits, gradient = place[:, : len(part)]
+            part, chosen, share = hidden[rows], ids[rows], worth[rows]
+            logits, probability = place[0, : len(part)], place[1, : len(part)]
             torch.addmm(bias, part, weight.t(), out=logits)
-            torch.softmax(logits, 1, out=gradient)
-            log_total = logits.amax(1, keepdim=True) - gradient.amax(1, keepdim=True).log()
-            loss += torch.where(worth == 0, 0.0, worth * (log_total - logits.gather(1, chosen))).sum()
-            # Of the logits: (probability − one-hot) · share.
-            gradient.scatter_add_(1, chosen, gradient.new_full(chosen.shape, -1.0)).mul_(worth)
-            torch.mm(gradient, weight, out=of_hidden[rows])
-            of_weight.addmm_(gradient.t(), part)
-            of_bias += gradient.sum(0)
+            torch.softmax(logits, 1, out=probability)
+            log_total = logits.amax(1) - probability.amax(1).log()
+            surprise = log_total - logits.gather(1, chosen[:, None])[:, 0]
+            sums[0] += torch.where(share == 0, 0.0, share * surprise).sum()
+            mean_weight = torch.mm(probability, weight, out=of_hidden[rows])
+            if counted is not None:
+                mean_logit = (part * mean_weight).sum(1) + probability @ finite
+                entropy = log_total - mean_logit
+                sums[1] += (counted[rows] * entropy).sum()
+            if counted is None or not (entropy_bonus or kl):
+                # Of the logits: (probability − one-hot) · share.
+                mean_weight.mul_(share[:, None])
+                of_weight.addmm_(probability.t(), part * share[:, None])
+                of_bias.addmv_(probability.t(), share)
+            else:
+                # And probability · (bonus · (log-probability + entropy) + kl · (log-ratio − divergence)).
+                each = counted[rows]
+                rest = share + entropy_bonus * each * (entropy - log_total)
+                logits.clamp_(min=NEVER)
+                change = logits.mul_(((entropy_bonus + kl) * each)[:, None])
+                if reference is not None:
+                    other = place[2, : len(part)]
+                    torch.addmm(reference[2], reference[0][rows], reference[1].t(), out=other)
+                    other.clamp_(min=NEVER)
+                    other_total = other.logsumexp(1)
+                    divergence = mean_logit - log_total - (probability * other).sum(1) + other_total
+                    sums[2] += (each * divergence).sum()
+                    rest += kl * each * (other_total - log_total - divergence)
+                    change -= other.mul_(kl * each[:, None])
+                gradient = probability.mul_(change.add_(rest[:, None]))
+                torch.mm(gradient, weight, out=of_hidden[rows])
+                of_weight.addmm_(gradient.t(), part)
+                of_bias += gradient.sum(0)
+            of_hidden[rows] -= weight[chosen] * share[:, None]
+            of_weight.index_add_(0, chosen, part * -share[:, None])
+            of_bias.index_add_(0, chosen, -share)
         ctx.save_for_backward(of_hidden, of_weight, of_bias)
-        return loss
+        ctx.mark_non_differentiable(sums)
+        return sums[0] - entropy_bonus * sums[1] + kl * sums[2], sums
 
     @staticmethod
     def backward(ctx: Any, *outer: Tensor) -> tuple[Tensor | None, ...]:
         """The gradients that `forward` took, times that of its result."""
-        return (*(outer[0] * gradient for gradient in ctx.saved_tensors), None, None)
+        return (*(outer[0] * gradient for gradient in ctx.saved_tensors), *[None] * 6)
+
+
+def policy_loss_of(
+    generator: Generator,
+    ids: Tensor,
+    start: Tensor,
+    values: Tensor,
+    mask: Tensor,
+    *,
+    entropy_bonus: float = 0.0,
+    kl: float = 0.0,
+    reference: Generator | None = None,
+) -> tuple[Tensor, Tensor]:
+    """What a policy step descends on, where the vocabulary is wide without ever holding all its logits.
+
+    Parameters
+    ----------
+    generator : Generator
+        The policy.
+    ids : Tensor (B, T), int64
+        Sequences it drew.
+    start : Tensor (B,), int64
+    values : Tensor (B, T)
+        Action values Q, or what is made of them, taken as constants.
+    mask : Tensor (B, T), bool
+        False for the PAD after END.
+    entropy_bonus : float
+        Weight of the policy's entropy.
+    kl : float
+        Weight of the divergence from `reference`.
+    reference : Generator, optional
+        What the policy is held to; left out, there is no divergence, whatever its weight.
+
+    Returns
+    -------
+    loss : Tensor, scalar
+        −Σ log G · Q − entropy_bonus · Σ entropy + kl · Σ KL(π ‖ π_ref), over the unmasked steps of all B sequences.
+    sums : Tensor (3,)
+        Σ −log G · Q, Σ entropy and Σ KL, in nats and without gradients.
+    """
+    kl = 0.0 if reference is None else kl
+    factors, held = _factors(generator, ids, start), None
+    if factors is not None and reference is not None and kl:
+        with evaluating(reference):
+            held = _factors(reference, ids, start)
+    if factors is not None and (held is not None or not kl):
+        worth = torch.where(mask, values.detach(), 0.0).flatten().to(factors[0].dtype)
+        terms = (ids.flatten(), worth, mask.flatten().to(worth.dtype), entropy_bonus, kl, held)
+        loss, sums = _LossInChunks.apply(*factors, *terms)  # type: ignore[no-untyped-call]
+        return loss, sums
+    logits = generator(ids, start)
+    log_prob = logits.log_softmax(-1).gather(2, ids[:, :, None])[:, :, 0]
+    surprise = len(ids) * policy_gradient_loss(log_prob, values, mask)
+    entropy = mask.sum() * policy_entropy(logits if entropy_bonus else logits.detach(), mask)
+    divergence = torch.zeros_like(entropy)
+    if reference is not None and kl:
+        with evaluating(reference):
+            other = reference(ids, start)
+        divergence = len(ids) * policy_divergence(logits, other, mask)
+    loss = surprise - entropy_bonus * entropy + kl * divergence
+    return loss, torch.stack([surprise, entropy, divergence]).detach()
 
 
 def policy_gradient_loss(log_prob: Tensor, values: Tensor, mask: Tensor) -> Tensor:
@@ -240,13 +353,36 @@ def policy_entropy(logits: Tensor, mask: Tensor) -> Tensor:
 def scores_of(discriminator: Any, ids: Tensor) -> Tensor:
     """Scores (M,) of finished sequences (M, T), in eval mode and without gradients."""
     with evaluating(discriminator):
-        return torch.cat([discriminator(rows) for rows in ids.split(ROWS_AT_ONCE)])
+        return torch.cat([discriminator(rows) for rows in ids.split(_rows_at_once(ids))])
+
+
+def _rows_at_once(ids: Tensor) -> int:
+    return ROWS_AT_ONCE if ids.device.type == "cpu" else ROWS_ON_A_GPU
+
+
+def scores_in_search(discriminator: Any) -> Callable[[Tensor, range], Tensor]:
+    """`scores_of` for as long as no weights change: of completions (t, n, B, T) of prefixes of some lengths, see
+    ``for_search`` of `seqgan_music.discriminators`."""
+    prepare = getattr(discriminator, "for_search", None)
+    shorter = prepare() if prepare else None
+
+    def scores(lanes: Tensor, lengths: range) -> Tensor:
+        if shorter is None:
+            return scores_of(discriminator, lanes.flatten(0, 2)).view(lanes.shape[:3])
+        prefixes = max(1, _rows_at_once(lanes) // (lanes.shape[1] * lanes.shape[2]))
+        parts = [slice(first, first + prefixes) for first in range(0, len(lanes), prefixes)]
+        with evaluating(discriminator):
+            return torch.cat([shorter(lanes[part], lengths[part]) for part in parts])
+
+    return scores
 
 
 class DiscriminatorLoss:
     """A loss to train a discriminator by, and how its score becomes a reward; one's own derive from it.
 
-    Its keyword-only constructor arguments are the settings of ``[loss]``.
+    Its keyword-only constructor arguments are the settings of ``[loss]``. On a CUDA GPU `loss`, `penalty` and
+    `after_step` are recorded with the update they belong to (`seqgan_music.graphs`): they may depend on tensors, but on
+    no other number that changes.
 
     Attributes
     ----------
@@ -271,7 +407,11 @@ class DiscriminatorLoss:
         raise NotImplementedError
 
     def penalty(self, discriminator: Any, real: Tensor, fake: Tensor, rng: torch.Generator) -> Tensor:
-        """What is added to the loss of a batch, ids (B, T) of each kind: what regularises the discriminator."""
+        """What is added to the loss of a batch, ids (B, T) of each kind: what regularises the discriminator.
+
+        Of a mean over the batch, several processes each compute a part, see `seqgan_music.distributed`: what it draws
+        for the rows of a batch is to be drawn by `seqgan_music.distributed.rand`.
+        """
         penalty: Tensor = discriminator.penalty()
         return penalty
 
@@ -353,7 +493,10 @@ class Wasserstein(DiscriminatorLoss):
 
     def calibrate(self, discriminator: Any, real: Tensor, fake: Tensor) -> None:
         """Measure `middle` and `spread`."""
-        scores = [scores_of(discriminator, ids) for ids in (real, fake)]
+        scores = []
+        for ids in (real, fake):
+            with distributed.batch(len(ids)) as rows:
+                scores.append(distributed.gathered(scores_of(discriminator, ids[rows]), len(ids)))
         self.middle = sum(each.mean().item() for each in scores) / 2
         spread = math.sqrt(sum(each.var(correction=0).item() for each in scores) / 2)
         # Scores that are all alike differ by rounding alone, which is to be worth nothing.
@@ -392,7 +535,7 @@ class WassersteinGradientPenalty(Wasserstein):
 
     def penalty(self, discriminator: Any, real: Tensor, fake: Tensor, rng: torch.Generator) -> Tensor:
         """The gradient's distance from norm 1, squared, mean over the batch, weighted."""
-        place = torch.rand((len(real), 1, 1), generator=rng, device=real.device)
+        place = distributed.rand((len(real), 1, 1), rng, real.device)
         ends = [F.one_hot(ids, discriminator.vocab_size).to(place.dtype) for ids in (real, fake)]
         between = (place * ends[0] + (1 - place) * ends[1]).requires_grad_()
         scores = discriminator.score(discriminator.embed(between))

@@ -8,11 +8,14 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
+from seqgan_music import distributed
 from seqgan_music.errors import UsageError
 
 
 class Dropout(nn.Module):
     """Zero each value with probability `p` in train mode, and scale the others by 1 / (1 − p).
+
+    Where several processes share a batch, its rows are the first dimension, see `seqgan_music.distributed.batch`.
 
     Parameters
     ----------
@@ -35,7 +38,7 @@ class Dropout(nn.Module):
             return values
         if self.rng is None:
             raise RuntimeError("dropout in train mode needs seqgan_music.modes.set_rng(network, rng) first")
-        kept = torch.rand(values.shape, generator=self.rng, device=values.device) >= self.p
+        kept = distributed.rand(values.shape, self.rng, values.device) >= self.p
         return values * kept / (1 - self.p)
 
 

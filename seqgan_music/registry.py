@@ -23,6 +23,29 @@ Table = Mapping[str, str]
 _KINDS = {bool: "true or false", int: "a whole number", float: "a number", str: "a text"}
 
 
+def shortcut(component: Any, name: str, of: str) -> Any:
+    """A component's quicker form of one of its methods.
+
+    Parameters
+    ----------
+    component : object
+    name : str
+        The quicker form's, which a component need not have.
+    of : str
+        The method it stands for.
+
+    Returns
+    -------
+    callable or None
+        None if there is none, or if a derived class changed the method and not its quicker form.
+    """
+    kind = type(component)
+    if not hasattr(kind, name):
+        return None
+    quicker, plain = (next(base for base in kind.__mro__ if method in vars(base)) for method in (name, of))
+    return getattr(component, name) if issubclass(quicker, plain) else None
+
+
 def resolve(table: Table, kind: str, name: str, *, own_code: bool = False) -> Any:
     """Find what a name stands for.
 

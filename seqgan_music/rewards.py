@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from seqgan_music import distributed
 from seqgan_music.errors import Failure, UsageError
-from seqgan_music.losses import scores_of
+from seqgan_music.losses import scores_in_search, scores_of
 from seqgan_music.metrics.bleu import References
 from seqgan_music.metrics.sequences import Sequences
 
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from seqgan_music.discriminators import Discriminator
     from seqgan_music.losses import DiscriminatorLoss
     from seqgan_music.objectives.terms import Term
+    from seqgan_music.rollout import PrefixReward
     from seqgan_music.tokenizers import Tokenizer
 
 REAL_WINDOWS, REAL_PIECES = 2048, 128  # on which objectives are tried; the latter by functions of one piece
@@ -214,9 +216,25 @@ class Reward(MeasuredObjectives):
         Tensor (M,)
             In [0, 1].
         """
+        return self._worth(ids, group, start, self.realness)
+
+    def for_search(self, ids: Tensor, start: Tensor) -> PrefixReward:
+        """The same for completions of the prefixes of sequences ids (B, T), for as long as no weights change."""
+        scores = scores_in_search(self.discriminator) if self.lambda_ > 0 else None
+
+        def worth(lanes: Tensor, lengths: range, group: Tensor, start: Tensor) -> Tensor:
+            def realness(ids: Tensor) -> Tensor:
+                assert scores is not None
+                return self.loss.reward(scores(lanes, lengths)).flatten()
+
+            return self._worth(lanes.flatten(0, 2), group, start, realness).view(lanes.shape[:3])
+
+        return worth
+
+    def _worth(self, ids: Tensor, group: Tensor, start: Tensor, realness: Callable[[Tensor], Tensor]) -> Tensor:
         reward = torch.zeros((), device=ids.device)
         if self.lambda_ > 0:
-            reward = reward + self.lambda_ * self._parts.note("discriminator", self.realness(ids))
+            reward = reward + self.lambda_ * self._parts.note("discriminator", realness(ids))
         if self.lambda_ < 1:
             assert self.tokenizer is not None
             total = sum(self.shares.values())
@@ -308,13 +326,13 @@ class _Means:
     """Running means by name."""
 
     def __init__(self) -> None:
-        self.sums: dict[str, tuple[Tensor, Tensor]] = {}
+        self.sums: dict[str, tuple[Tensor, int]] = {}
 
     def note(self, name: str, scores: Tensor) -> Tensor:
         """Count scores (M,) in, and give them."""
         # Sums of so many bits are the same in whatever parts they are taken; MPS has none.
         wide = torch.float32 if scores.device.type == "mps" else torch.float64
-        total, count = scores.to(wide).sum(), torch.tensor(len(scores), device=scores.device)
+        total, count = scores.to(wide).sum(), len(scores)
         if name in self.sums:
             total, count = total + self.sums[name][0], count + self.sums[name][1]
         self.sums[name] = total, count
@@ -322,7 +340,9 @@ class _Means:
 
     def take(self) -> dict[str, float]:
         """The mean of everything since the last call as ``reward_NAME``."""
-        means = {f"reward_{name}": (total / count).item() for name, (total, count) in self.sums.items()}
+        totals = distributed.summed_numbers({name: total.item() for name, (total, _) in self.sums.items()})
+        counts = distributed.summed_numbers({name: count for name, (_, count) in self.sums.items()})
+        means = {f"reward_{name}": total / counts[name] for name, total in totals.items()}
         self.sums = {}
         return means
 

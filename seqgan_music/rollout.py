@@ -3,30 +3,47 @@
 The paper completes one prefix after another, reading each from its beginning. Here the policy reads a sequence once,
 and its state after every prefix is kept. From each state leave the N lanes of that prefix, and all lanes of a block of
 prefixes advance together. A block is as large as the memory budget: on a processor small enough to stay in its cache,
-on a GPU usually everything, which is T steps in all in place of N · T² / 2.
+with a block in each thread, on a GPU usually everything, which is T steps in all in place of N · T² / 2.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import functools
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 from torch import Tensor
 
+from seqgan_music import distributed, registry
+from seqgan_music.graphs import Graphs, tensors_of
 from seqgan_music.modes import evaluating
-from seqgan_music.sampling import MEMORY_BUDGET, draw
+from seqgan_music.sampling import MEMORY_BUDGET, draw, in_order_for
 
 if TYPE_CHECKING:
     from seqgan_music.generators import Generator
 
 
 class SequenceReward(Protocol):
-    """What finished sequences are worth."""
+    """What finished sequences are worth.
+
+    A reward may also have ``for_search(ids (B, T), start (B,)) -> PrefixReward``, which gives the same for completions
+    of the prefixes of these sequences as long as no weights change; it spares what completions of a prefix share. A
+    search asks for it once and then calls it in place of the reward.
+    """
 
     def __call__(self, ids: Tensor, group: Tensor, start: Tensor) -> Tensor:
         """Reward (M,) of each of ids (M, T); `group` (M,) is one number for the B sequences of one roll-out and
         prefix."""
+
+
+class PrefixReward(Protocol):
+    """What completions of the prefixes of some sequences ids (B, T) are worth."""
+
+    def __call__(self, lanes: Tensor, lengths: range, group: Tensor, start: Tensor) -> Tensor:
+        """Reward (t, n, B) of each of lanes (t, n, B, T), those of ``lanes[i, :, b]`` beginning with
+        ``ids[b, : lengths[i]]``; `group` and `start` (t·n·B,) as in `SequenceReward`. With
+        ``lengths = range(T, T + 1)`` the lanes are the sequences themselves."""
 
 
 def rollout_uniforms(batch: int, length: int, rollouts: int, rng: torch.Generator, dtype: torch.dtype) -> list[Tensor]:
@@ -51,6 +68,7 @@ def action_values(
     end_id: int = -1,
     pad_id: int = -1,
     memory_budget: int = 0,
+    graphs: Graphs | None = None,
 ) -> Tensor:
     """Action values Q(s = Y_{1:t-1}, a = y_t) of sequences, by Eq. 4.
 
@@ -71,7 +89,10 @@ def action_values(
     end_id, pad_id : int
         A lane that has drawn END is filled with PAD; −1 where the vocabulary has none.
     memory_budget : int
-        Bytes for the lanes computed at once, 0 for the device's `MEMORY_BUDGET`; changes no draw.
+        Bytes for the lanes computed at once, by all threads together; 0 for the device's `MEMORY_BUDGET`. Changes no
+        draw.
+    graphs : Graphs, optional
+        Records the completing of a block.
 
     Returns
     -------
@@ -80,22 +101,49 @@ def action_values(
     """
     batch, length = ids.shape
     with evaluating(policy, getattr(reward, "discriminator", None)):
-        last = reward(ids, ids.new_zeros(batch), start)
+        of_prefixes = _of_prefixes(reward, ids, start)
+        last = None
+        if distributed.rank() == 0:  # of several processes, one scores the sequences themselves
+            last = of_prefixes(ids[None, None], range(length, length + 1), ids.new_zeros(batch), start).view(batch)
+        dtype = distributed.gathered_values(None if last is None else last.dtype)[0]
+        values = torch.zeros(length, batch, dtype=dtype, device=ids.device)
+        if last is not None:
+            values[-1] = last
         if not rollouts:
-            return last[:, None].expand(batch, length)
-        values = last.repeat(length, 1)  # (T, B)
-        values[:-1] = 0.0
-        uniforms = rollout_uniforms(batch, length, rollouts, rng, last.dtype)
-        prefixes = read_prefixes(policy, ids, start)
-        budget = memory_budget or MEMORY_BUDGET[ids.device.type]
-        for lengths, numbers in blocks(policy, batch, length, rollouts, budget):
-            lanes = complete(policy, ids, prefixes, uniforms, lengths, numbers, end_id=end_id, pad_id=pad_id)
-            shape = lanes.shape[:3]
-            group = torch.arange(shape[0] * shape[1], device=ids.device).repeat_interleave(batch)
-            rewards = reward(lanes.view(-1, length), group, start.repeat(shape[0] * shape[1]))
-            values[lengths.start - 1 : lengths.stop - 1] += rewards.view(shape).sum(1)
+            return distributed.summed(values[-1])[:, None].expand(batch, length)
+        uniforms = rollout_uniforms(batch, length, rollouts, rng, dtype)
+        completed: Callable[[range, range], Tensor]
+        recorded = graphs is not None and graphs.recorder is not None
+        if graphs is None or graphs.recorder is None:
+            prefixes = read_prefixes(policy, ids, start)
+            completed = functools.partial(complete, policy, ids, prefixes, uniforms, end_id=end_id, pad_id=pad_id)
+        else:
+            completed = functools.partial(_recorded, graphs, policy, ids, start, uniforms, end_id=end_id, pad_id=pad_id)
+        in_order = map if recorded else in_order_for(policy, ids.device)
+        threads = 1 if in_order is map else torch.get_num_threads()
+        budget = max(1, memory_budget // threads) if memory_budget else MEMORY_BUDGET[ids.device.type]
+        parts = list(blocks(policy, batch, length, rollouts, budget))
+        for (lengths, _), lanes in zip(parts, in_order(lambda part: completed(*part), parts), strict=True):
+            pairs = lanes.shape[0] * lanes.shape[1]
+            group = torch.arange(pairs, device=ids.device).repeat_interleave(batch)
+            rewards = of_prefixes(lanes, lengths, group, start.repeat(pairs))
+            values[lengths.start - 1 : lengths.stop - 1] += rewards.sum(1)
+        values = distributed.summed(values)
         values[:-1] /= rollouts
     return values.t()
+
+
+def _of_prefixes(reward: SequenceReward, ids: Tensor, start: Tensor) -> PrefixReward:
+    """What a reward itself makes of prefixes, or the reward of every finished sequence alone."""
+    for_search = registry.shortcut(reward, "for_search", of="__call__")
+    if for_search:
+        of_prefixes: PrefixReward = for_search(ids, start)
+        return of_prefixes
+
+    def alone(lanes: Tensor, lengths: range, group: Tensor, start: Tensor) -> Tensor:
+        return reward(lanes.view(-1, lanes.shape[3]), group, start).view(lanes.shape[:3])
+
+    return alone
 
 
 def read_prefixes(policy: Generator, ids: Tensor, start: Tensor) -> list[tuple[Tensor, Any]]:
@@ -112,14 +160,18 @@ def blocks(
     """Cut a search into parts that fit the budget: prefix lengths and numbers of roll-outs, B lanes for each pair.
 
     A block is several prefixes with all their roll-outs or, where those of one prefix are too many, some of one
-    prefix. The B sequences of one roll-out and prefix always stay together.
+    prefix. The B sequences of one roll-out and prefix always stay together. Several processes have a share of the
+    roll-outs of every prefix each, which takes all of them equally long.
     """
+    mine = range(rollouts)[distributed.share(rollouts)]
+    if not mine:
+        return
     lane = 4 * policy.floats_per_row + 8 * length  # tokens are int64, everything else counts as float32
     pairs = max(1, memory_budget // (lane * batch))
-    for first in range(1, length, max(1, pairs // rollouts)):
-        lengths = range(first, min(first + max(1, pairs // rollouts), length))
-        for number in range(0, rollouts, min(pairs, rollouts)):
-            yield lengths, range(number, min(number + pairs, rollouts))
+    for first in range(1, length, max(1, pairs // len(mine))):
+        lengths = range(first, min(first + max(1, pairs // len(mine)), length))
+        for number in range(mine.start, mine.stop, min(pairs, len(mine))):
+            yield lengths, range(number, min(number + pairs, mine.stop))
 
 
 def complete(
@@ -154,24 +206,77 @@ def complete(
     """
     batch, length = ids.shape
     n = len(numbers)
+    together = n * batch  # lanes of a prefix
     lanes = ids.expand(len(lengths), n, batch, length).clone()
-    ended = (ids[:, : lengths.start] == end_id).any(1).repeat(n)
-    drawn, state = ids.new_empty(0), None
+    # For each lane whether its sequence has ended, first in its prefix.
+    ended = torch.stack([(ids[:, :s] == end_id).any(1) for s in lengths]).repeat_interleave(n, 0).view(-1)
+    drawn = torch.empty_like(ended, dtype=ids.dtype)
+    left = _Left(policy, len(drawn))  # one after another, in the prefixes' order
     for s in range(lengths.start, length):
-        left = min(s, lengths.stop - 1) - lengths.start + 1  # prefixes whose lanes have left
-        uniform = uniforms[s - 1][lengths.start - 1 : lengths.start - 1 + left, numbers.start : numbers.stop]
-        tokens = []
-        if state is not None:
-            logits, state = policy.step(drawn, state)
-            old = uniform if s >= lengths.stop else uniform[:-1]
-            tokens.append(draw(logits, old.reshape(-1)))
+        old = left.count
+        uniform = uniforms[s - 1][lengths.start - 1 : lengths.stop - 1, numbers.start : numbers.stop]
+        if old:
+            drawn[:old] = draw(left.advance(drawn[:old]), uniform[: old // together].reshape(-1))
         if s in lengths:
-            logits, fresh = prefixes[s]
-            tokens.append(draw(logits, uniform[-1].t()).t().reshape(-1))
-            state = fresh.cat([fresh] * (n - 1)) if state is None else state.cat([fresh] * n)
-            if s > lengths.start:
-                ended = torch.cat([ended, (ids[:, :s] == end_id).any(1).repeat(n)])
-        drawn = torch.where(ended, pad_id, torch.cat(tokens))
-        ended = ended | (drawn == end_id)
-        lanes[:left, :, :, s] = drawn.view(left, n, batch)
+            logits, state = prefixes[s]
+            drawn[old : old + together] = draw(logits, uniform[-1].t()).t().reshape(-1)
+            left.join(state, batch, n)
+        count = left.count
+        drawn[:count].masked_fill_(ended[:count], pad_id)
+        ended[:count] |= drawn[:count] == end_id
+        lanes[: count // together, :, :, s] = drawn[:count].view(-1, n, batch)
     return lanes
+
+
+def _recorded(
+    graphs: Graphs,
+    policy: Generator,
+    ids: Tensor,
+    start: Tensor,
+    uniforms: list[Tensor],
+    lengths: range,
+    numbers: range,
+    *,
+    end_id: int,
+    pad_id: int,
+) -> Tensor:
+    """`complete` from a recording, which reads the prefixes itself: in a search on a GPU there is hardly ever a second
+    block to read them for."""
+
+    def read_and_complete(ids: Tensor, start: Tensor, *uniforms: Tensor) -> Tensor:
+        prefixes = read_prefixes(policy, ids, start)
+        return complete(policy, ids, prefixes, list(uniforms), lengths, numbers, end_id=end_id, pad_id=pad_id)
+
+    key = "roll-outs", id(policy), lengths, numbers, end_id, pad_id
+    state = functools.partial(tensors_of, policy)
+    return graphs.run(key, read_and_complete, ids, start, *uniforms, state=state)
+
+
+class _Left:
+    """The lanes of a block that have left their prefixes, and the policy's state of them."""
+
+    def __init__(self, policy: Generator, most: int) -> None:
+        self.policy, self.most, self.count = policy, most, 0
+        self.in_place = registry.shortcut(policy, "advance", of="step")
+        self.state: Any = None
+
+    def advance(self, ids: Tensor) -> Tensor:
+        """Let each read one more token; logits of the next."""
+        if self.in_place:
+            logits: Tensor = self.in_place(ids, self.state[: self.count])
+        else:
+            logits, self.state = self.policy.step(ids.clone(), self.state)  # which it may keep
+        return logits
+
+    def join(self, state: Any, batch: int, copies: int) -> None:
+        """Add so many copies of what the policy remembers of a prefix, B rows."""
+        before = self.count
+        self.count += batch * copies
+        if self.in_place:
+            if self.state is None:
+                self.state = state.room(self.most)
+            self.state[before : self.count] = state
+        elif self.state is None:
+            self.state = state.cat([state] * (copies - 1))
+        else:
+            self.state = self.state.cat([state] * copies)

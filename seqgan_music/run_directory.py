@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -107,11 +108,18 @@ def read_tokenizer(directory: Path, *, own_code: bool = False) -> Tokenizer:
     """
     try:
         values = json.loads((directory / TOKENIZER).read_text(encoding="utf-8"))
-        name = values.pop("name")
+        if "name" not in values:
+            raise ValueError("it has no name")
     except (OSError, ValueError, LookupError) as error:
         raise Failure(f"the run's {directory / TOKENIZER} is damaged: {type(error).__name__}: {error}") from error
-    factory = registry.resolve(run_settings.TABLES["tokenizer"], "tokenizer", name, own_code=own_code)
-    tokenizer: Tokenizer = factory.from_dict(values)
+    return tokenizer_of(values, own_code=own_code)
+
+
+def tokenizer_of(values: Mapping[str, Any], *, own_code: bool = False) -> Tokenizer:
+    """The tokenizer of its ``name`` and what its `to_dict` gave."""
+    of_class = {key: value for key, value in values.items() if key != "name"}
+    factory = registry.resolve(run_settings.TABLES["tokenizer"], "tokenizer", values["name"], own_code=own_code)
+    tokenizer: Tokenizer = factory.from_dict(of_class)
     return tokenizer
 
 

@@ -4,7 +4,7 @@ Settings are sections of options. Each section belongs to one component, whose c
 the options it takes; ``name`` says which component of a table it is.
 
 ==================  ===============================================================
-``[run]``           ``seed``, ``device`` (auto, cpu, cuda, mps)
+``[run]``           ``seed``, ``device`` (auto, cpu, cuda, mps), ``precision``, see `seqgan_music.precision`
 ``[reading]``       how files are read; see `seqgan_music.midi.Reading`
 ``[data]``          ``length`` (T), ``fractions`` and ``split_seed`` of the split by tune, ``transpose`` (a mode of
                     `seqgan_music.transposition`)
@@ -27,6 +27,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from seqgan_music import config, registry, transposition
+from seqgan_music import precision as precisions
 from seqgan_music.algorithms import ALGORITHMS
 from seqgan_music.discriminators import DISCRIMINATORS
 from seqgan_music.errors import UsageError
@@ -45,7 +46,7 @@ TABLES = {
     "algorithm": ALGORITHMS,
 }
 DEFAULTS: config.Config = {
-    "run": {"seed": 1, "device": "auto"},
+    "run": {"seed": 1, "device": "auto", "precision": "float32"},
     "reading": dataclasses.asdict(Reading()),
     "data": {"length": 64, "fractions": [0.8, 0.1, 0.1], "split_seed": 0, "transpose": "none"},
     "tokenizer": {"name": "grid"},
@@ -95,6 +96,7 @@ def resolve(settings: Mapping[str, Mapping[str, Any]], *, own_code: bool = True)
     Reading(**resolved["reading"])
     if not 0 <= resolved["run"]["seed"] < 2**63:
         raise UsageError(f"run.seed must lie within 0 and 2^63 - 1, not {resolved['run']['seed']!r}")
+    precisions.check(resolved["run"]["precision"])
     transposition.check_mode(resolved["data"]["transpose"])
     for section, table in TABLES.items():
         options = dict(resolved[section])
@@ -131,6 +133,7 @@ def shortcuts(
     d_loss: str | None = None,
     seed: int | None = None,
     device: str | None = None,
+    precision: str | None = None,
     transpose: str | None = None,
 ) -> config.Config:
     """The settings that have an argument of their own, as sections."""
@@ -145,7 +148,7 @@ def shortcuts(
         sections["loss"] = {"name": d_loss}
     if transpose is not None:
         sections["data"] = {"transpose": transpose}
-    run = {"seed": seed, "device": device}
+    run = {"seed": seed, "device": device, "precision": precision}
     if given := {name: value for name, value in run.items() if value is not None}:
         sections["run"] = given
     return sections

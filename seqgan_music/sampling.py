@@ -1,27 +1,36 @@
 """The only place where a token is drawn.
 
 Every draw is an inverse-CDF look-up of a uniform number that belongs to one step and one row, so that the number of
-rows computed at once changes no draw.
+rows computed at once changes no draw. On a processor a kernel reads the logits while they are in its cache, and stores
+neither their exponentials nor the cumulative sum of more than the blocks.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import functools
+import math
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from seqgan_music import distributed, jit, registry
 from seqgan_music.errors import UsageError
+from seqgan_music.generators import advance
+from seqgan_music.graphs import Graphs, tensors_of
 from seqgan_music.modes import evaluating
 
 if TYPE_CHECKING:
     from seqgan_music.generators import Generator
 
-MEMORY_BUDGET = {"cpu": 12 * 2**20, "cuda": 4 * 2**30, "mps": 2**30}
-"""Bytes that the rows computed at once may take; on a processor about what its cache holds."""
+MEMORY_BUDGET = {"cpu": 24 * 2**20, "cuda": 4 * 2**30, "mps": 2**30}
+"""Bytes that the rows computed at once may take, on a processor those of a thread; there few enough for its cache."""
 BLOCK = 64
 WIDE = 1024  # ids, from which two short cumulative sums are quicker than a long one
+LOGITS_A_THREAD = 2**17  # fewer are drawn from sooner than another thread begins
 
 
 def draw(logits: Tensor, uniform: Tensor) -> Tensor:
@@ -30,19 +39,22 @@ def draw(logits: Tensor, uniform: Tensor) -> Tensor:
     Parameters
     ----------
     logits : Tensor (B, V)
-        −inf for what must never be drawn; at least one finite in a row.
+        −inf for what must never be drawn; at least one finite in a row. In bfloat16 they are read as they are and
+        computed with in float32.
     uniform : Tensor (B,) or (B, K)
         In [0, 1): one draw for each.
 
     Returns
     -------
     Tensor (B,) or (B, K), int64
-        The smallest id whose cumulative probability exceeds the uniform number, but for rounding: with more than
-        `WIDE` ids the sum is taken in blocks.
+        The smallest id whose cumulative probability exceeds the uniform number, but for rounding: the sum is taken in
+        blocks.
     """
-    probability = logits.softmax(1)  # (B, V)
-    vocabulary = probability.shape[1]
     wanted = uniform.contiguous() if uniform.dim() == 2 else uniform[:, None]  # (B, K)
+    if logits.device.type == "cpu" and logits.dtype in jit.FLOATS and jit.available():
+        return _draw_by_kernel(logits, wanted).view(uniform.shape)
+    probability = logits.softmax(1, dtype=torch.promote_types(logits.dtype, torch.float32))  # (B, V)
+    vocabulary = probability.shape[1]
     if vocabulary <= WIDE:
         cumulative = probability.cumsum(1)
         return _first_beyond(cumulative, wanted * cumulative[:, -1:]).view(uniform.shape)
@@ -68,6 +80,108 @@ def _first_beyond(cumulative: Tensor, wanted: Tensor) -> Tensor:
     return torch.searchsorted(
         cumulative, torch.minimum(wanted, torch.nextafter(total, torch.zeros_like(total))), right=True
     )
+
+
+def _draw_by_kernel(logits: Tensor, uniform: Tensor) -> Tensor:
+    rows, vocabulary = logits.shape
+    ids = torch.empty(uniform.shape, dtype=torch.int64)
+    arrays = jit.array(logits.contiguous()), jit.array(uniform), ids.numpy()
+    single = None if logits.dtype == torch.float64 else True
+    half = True if logits.dtype == torch.bfloat16 else None
+
+    def work(first: int, last: int) -> None:
+        _draw_rows(*arrays, first, last, BLOCK, single, half)
+
+    jit.in_threads(work, rows, least=LOGITS_A_THREAD // vocabulary + 1)
+    return ids
+
+
+# A kernel's `single` and `half` are None or True: with None, Numba leaves their branch out. `single` says that it is
+# computed in float32, `half` that logits are the bits of bfloat16.
+
+
+@jit.kernel
+def _draw_rows(
+    logits: Any, uniform: Any, ids: Any, first: int, last: int, block: int, single: bool | None, half: bool | None
+) -> None:
+    """Draw ids (B, K) for uniform numbers (B, K) from the rows first ... last − 1 of logits (B, V)."""
+    vocabulary = logits.shape[1]
+    blocks = (vocabulary + block - 1) // block
+    cumulative = np.empty(blocks, np.float64)
+    inside = np.empty(block, np.float64)
+    for r in range(first, last):
+        row = logits[r]
+        largest = _largest(row, single, half)
+        total = 0.0
+        for j in range(blocks):
+            total += _sum_of_exponentials(row[j * block : (j + 1) * block], largest, single, half)
+            cumulative[j] = total
+        for k in range(uniform.shape[1]):
+            wanted = uniform[r, k] * total
+            j = 0
+            while cumulative[j] <= wanted and cumulative[j] < total:  # blocks after the total hold nothing
+                j += 1
+            reached = cumulative[j - 1] if j else 0.0
+            ahead = row[j * block : (j + 1) * block]
+            for i in range(len(ahead)):
+                inside[i] = _exponential(_widened(ahead[i], half) - largest, single)
+            chosen = 0
+            for i in range(len(ahead)):
+                if inside[i] > 0:  # rounding of the block's sum must not lead to what is never drawn
+                    chosen = i
+                    reached += inside[i]
+                    if reached > wanted:
+                        break
+            ids[r, k] = j * block + chosen
+
+
+@jit.kernel
+def _sum_of_exponentials(logits: Any, largest: Any, single: bool | None, half: bool | None) -> Any:
+    total = largest - largest
+    for i in range(len(logits)):
+        total += _exponential(_widened(logits[i], half) - largest, single)
+    return total
+
+
+@jit.kernel
+def _largest(logits: Any, single: bool | None, half: bool | None) -> Any:
+    if single is None:
+        largest = logits[0]
+        for i in range(len(logits)):
+            largest = max(largest, logits[i])
+        return largest
+    # As integers, for compilers do not rearrange a maximum of floating-point numbers: with all but the sign flipped
+    # where it is set, their bits are in the numbers' order.
+    highest = np.int32(-(2**31))
+    for i in range(len(logits)):
+        bits = np.float32(_widened(logits[i], half)).view(np.int32)
+        highest = max(highest, np.int32(bits ^ ((bits >> np.int32(31)) & np.int32(0x7FFFFFFF))))
+    return np.int32(highest ^ ((highest >> np.int32(31)) & np.int32(0x7FFFFFFF))).view(np.float32)
+
+
+@jit.kernel
+def _widened(value: Any, half: bool | None) -> Any:
+    if half is None:
+        return value
+    return np.uint32(np.uint32(value) << np.uint32(16)).view(np.float32)
+
+
+LOG2_E, LOWEST, ROUND, SHIFT = np.float32(math.log2(math.e)), np.float32(-127), np.float32(0.5), np.int32(2**23)
+# 2^f by a polynomial, for f in [-1/2, 1/2] to 1e-7 of it: least squares of the relative error at Chebyshev's points.
+C0, C1, C2 = np.float32(1.00000007), np.float32(0.69314695), np.float32(0.24022122)
+C3, C4, C5 = np.float32(0.05550743), np.float32(0.00967546), np.float32(0.0013267)
+
+
+@jit.kernel
+def _exponential(x: Any, single: bool | None) -> Any:
+    """e^x of x <= 0; 0 where float32 has it among its subnormal numbers."""
+    if single is None:
+        return math.exp(x)
+    power = max(x * LOG2_E, LOWEST)
+    whole = np.int32(power - ROUND)  # rounds, for it cuts towards 0
+    f = power - np.float32(whole)
+    fraction = C0 + f * (C1 + f * (C2 + f * (C3 + f * (C4 + f * C5))))
+    return fraction * np.int32((whole + np.int32(127)) * SHIFT).view(np.float32)  # 2^-127 has the bits of 0
 
 
 def narrow(logits: Tensor, *, temperature: float = 1.0, top_k: int = 0, top_p: float = 1.0) -> Tensor:
@@ -131,6 +245,7 @@ def sample(
     top_p: float = 1.0,
     end_from: int = 0,
     prefix: Tensor | None = None,
+    graphs: Graphs | None = None,
 ) -> Tensor:
     """Draw sequences from a generator, in eval mode and without gradients.
 
@@ -152,6 +267,8 @@ def sample(
     prefix : Tensor (B, P), int64, optional
         First tokens of each sequence, which are read and not drawn. It takes no random number from the steps after it:
         a sequence whose own beginning is its prefix is drawn again.
+    graphs : Graphs, optional
+        Records the drawing of the rows computed at once.
 
     Returns
     -------
@@ -160,28 +277,47 @@ def sample(
     """
     check_narrowing(temperature, top_k, top_p)
     uniform = torch.rand(length, len(start), generator=rng, device=start.device)  # (T, B)
-    ids = torch.empty(len(start), length, dtype=torch.int64, device=start.device)
-    given = 0 if prefix is None else prefix.shape[1]
+    given = start.new_empty(len(start), 0) if prefix is None else prefix
     row = 4 * generator.floats_per_row + 8 * length
     at_once = max(1, MEMORY_BUDGET[start.device.type] // row)
+    mine = distributed.share(len(start))
+
+    def drawn(token: Tensor, given: Tensor, uniform: Tensor) -> Tensor:
+        """Sequences (b, T) of start tokens (b,), first tokens (b, P) and uniform numbers (T, b)."""
+        ids = token.new_empty(len(token), length)
+        state = generator.start(len(token))
+        ended = torch.zeros_like(token, dtype=torch.bool)
+        for t in range(length):
+            logits, state = advance(generator, token, state)
+            if t < given.shape[1]:
+                token = given[:, t]
+            else:
+                if t < end_from and end_id >= 0:
+                    logits[:, end_id] = -torch.inf  # before narrowing, which might leave nothing but END
+                logits = narrow(logits, temperature=temperature, top_k=top_k, top_p=top_p)
+                token = torch.where(ended, pad_id, draw(logits, uniform[t]))
+            ended |= token == end_id
+            ids[:, t] = token
+        return ids
+
+    graphs = graphs or Graphs()
+    key = "samples", id(generator), length, end_id, pad_id, temperature, top_k, top_p, end_from
+    state = functools.partial(tensors_of, generator)
+
+    def run(first: int) -> Tensor:
+        rows = slice(first, min(first + at_once, mine.stop))
+        return graphs.run(key, drawn, start[rows], given[rows], uniform[:, rows], state=state)
+
+    in_order = map if graphs.recorder is not None else in_order_for(generator, start.device)
     with evaluating(generator):
-        for first in range(0, len(start), at_once):
-            rows = slice(first, first + at_once)
-            token = start[rows]
-            state = generator.start(len(token))
-            ended = torch.zeros_like(token, dtype=torch.bool)
-            for t in range(length):
-                logits, state = generator.step(token, state)
-                if prefix is not None and t < given:
-                    token = prefix[rows, t]
-                else:
-                    if t < end_from and end_id >= 0:
-                        logits[:, end_id] = -torch.inf  # before narrowing, which might leave nothing but END
-                    logits = narrow(logits, temperature=temperature, top_k=top_k, top_p=top_p)
-                    token = torch.where(ended, pad_id, draw(logits, uniform[t, rows]))
-                ended |= token == end_id
-                ids[rows, t] = token
-    return ids
+        parts = list(in_order(run, range(mine.start, mine.stop, at_once)))
+    return distributed.gathered(torch.cat([start.new_empty(0, length), *parts]), len(start))
+
+
+def in_order_for(generator: Generator, device: torch.device) -> Callable[..., Any]:
+    """`map`, or on a processor what does it in several threads, where the generator says that it can."""
+    apart = device.type == "cpu" and registry.shortcut(generator, "advance", of="step")
+    return jit.each_in_a_thread if apart else map
 
 
 def resample(ids: Tensor, logits: Tensor, uniform: Tensor) -> Tensor:

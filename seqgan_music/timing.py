@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from seqgan_music import building, config, dataset, registry
+from seqgan_music import building, config, dataset, precision, registry
 from seqgan_music.algorithms import ALGORITHMS
 from seqgan_music.cache import Cache, digest
 from seqgan_music.errors import UsageError
@@ -317,7 +317,7 @@ def measure(
         parts, algorithm = building.build(changed, tokenizer, part, own_code=own_code)
         seconds = {}
         began = time.perf_counter()
-        for record in algorithm:
+        for record in precision.during(settings["run"]["precision"], parts.rng.device, algorithm):
             _wait_for(parts.rng.device)
             now = time.perf_counter()
             if now > give_up:
@@ -326,10 +326,11 @@ def measure(
         return seconds
 
     share = min(1.0, LIKELIHOOD_ROWS / windows)
-    few = _cut(data, OTHER_ROWS, len(data.validation))
-    clock(_cut(data, OTHER_ROWS, OTHER_ROWS))  # the first time, everything is slow
+    few, fewest = _cut(data, OTHER_ROWS, len(data.validation)), _cut(data, OTHER_ROWS, OTHER_ROWS)
+    clock(fewest)  # the first time, everything is slow
     proportional = clock(_cut(data, LIKELIHOOD_ROWS, max(1, round(share * len(data.validation)))))
     base = clock(few) if set(phases) != {phase for phase, entry in phases.items() if entry.size == ""} else {}
+    without_steps = clock(fewest) if any(options[option] for option in steps) else {}
     records = {}
     for phase, entry in phases.items():
         if entry.size == "":
@@ -338,7 +339,7 @@ def measure(
         records[phase] = base[phase] * (full[entry.size] / small[entry.size] if entry.size else 1.0)
         for option, size in entry.steps.items():
             if options[option]:
-                step = max(0.0, clock(few, **{option: 1})[phase] - base[phase])
+                step = max(0.0, clock(fewest, **{option: 1})[phase] - without_steps[phase])
                 records[phase] += options[option] * step * (full[size] / small[size] if size else 1.0)
     parts, _ = building.build(settings, tokenizer, data, own_code=own_code)
     close = closeness(data, tokenizer, settings["run"]["seed"])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import platform
 from importlib import metadata
 
-PACKAGES = ("seqgan-music", "torch", "numpy", "scipy", "pretty_midi", "music21")
+PACKAGES = ("seqgan-music", "torch", "numpy", "numba", "scipy", "pretty_midi", "music21")
 
 
 def versions() -> dict[str, str]:

@@ -1,3 +1,4 @@
+import functools
 import itertools
 import math
 
@@ -390,21 +391,34 @@ def test_a_record_of_a_round_has_every_figure():
     assert record.completed
 
 
-def test_adam_is_that_of_torch():
-    def trained(kind):
-        rng = torch.Generator().manual_seed(0)
-        weight = torch.nn.Parameter(torch.ones(3, 4))
-        optimizer = kind([weight], 1e-2)
-        for step in range(20):
-            if step == 10:  # as when a run is resumed
-                state = optimizer.state_dict()
-                optimizer = kind([weight], 5e-2)
-                optimizer.load_state_dict(state)
-            optimizer.zero_grad()
-            (torch.randn(3, 4, generator=rng) @ weight.T).square().sum().backward()
-            optimizer.step()
-        return weight, optimizer.state_dict()["state"][0]
+def adam_trained(first, then):
+    """A weight and its state after 10 steps of one Adam and, as when a run is resumed, 10 of another, and whether that
+    is fused."""
+    rng = torch.Generator().manual_seed(0)
+    weight = torch.nn.Parameter(torch.ones(3, 4))
+    optimizer = first([weight], 1e-2)
+    for step in range(20):
+        if step == 10:
+            state = optimizer.state_dict()
+            optimizer = then([weight], 5e-2)
+            optimizer.load_state_dict(state)
+        optimizer.zero_grad()
+        (torch.randn(3, 4, generator=rng) @ weight.T).square().sum().backward()
+        optimizer.step()
+    return weight, optimizer.state_dict()["state"][0], optimizer.param_groups[0]["fused"]
 
-    (ours, state), (theirs, expected) = trained(Adam), trained(torch.optim.Adam)
+
+def test_adam_is_that_of_torch():
+    fused = functools.partial(torch.optim.Adam, fused=True)
+    (ours, state, _), (theirs, expected, _) = adam_trained(Adam, Adam), adam_trained(fused, fused)
     assert torch.equal(ours, theirs)
     assert all(torch.equal(state[name], expected[name]) for name in expected)
+    plain, _, _ = adam_trained(torch.optim.Adam, torch.optim.Adam)
+    torch.testing.assert_close(ours, plain)
+
+
+def test_adam_goes_on_fused_from_what_another_version_saved():
+    plain, _, _ = adam_trained(torch.optim.Adam, torch.optim.Adam)
+    weight, _, is_fused = adam_trained(torch.optim.Adam, Adam)
+    torch.testing.assert_close(weight, plain)
+    assert is_fused

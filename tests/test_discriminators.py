@@ -4,8 +4,8 @@ from torch.nn import functional as F
 
 from seqgan_music import registry
 from seqgan_music.discriminators import DISCRIMINATORS
-from seqgan_music.discriminators.cnn import PAPER_FILTERS, SMALL_FILTERS, CNNDiscriminator, passages_that_return
-from seqgan_music.discriminators.table_convolution import max_over_time, table_of
+from seqgan_music.discriminators.cnn import PAPER_FILTERS, SMALL_FILTERS, CNNDiscriminator
+from seqgan_music.discriminators.passages import passages_that_return
 from seqgan_music.errors import UsageError
 from seqgan_music.losses import BinaryCrossEntropy
 from seqgan_music.modes import set_rng
@@ -63,25 +63,6 @@ def test_a_large_vocabulary_takes_the_convolution_and_gives_the_same(ids):
         discriminator.eval()
         few, many = discriminator(ids[:4]), discriminator(ids.repeat(20, 1))[:4]
     torch.testing.assert_close(few, many, atol=1e-5, rtol=1e-5)
-
-
-def test_a_table_holds_what_each_tap_gives_for_each_token():
-    rng = torch.Generator().manual_seed(0)
-    embedding, weight = torch.randn(5, 3, generator=rng), torch.randn(4, 3, 2, generator=rng)
-    table = table_of(embedding, weight)
-    assert table.shape == (2, 5, 4)
-    torch.testing.assert_close(table[1, 3, 2], embedding[3] @ weight[2, :, 1])
-
-
-def test_maximum_over_time_is_that_of_the_convolution():
-    rng = torch.Generator().manual_seed(0)
-    embedding = torch.randn(5, 3, generator=rng, dtype=torch.float64)
-    weight = torch.randn(4, 3, 2, generator=rng, dtype=torch.float64)
-    ids = torch.randint(0, 5, (6, 9), generator=rng)
-    expected = F.conv1d(embedding[ids].transpose(1, 2), weight).amax(2)
-    torch.testing.assert_close(max_over_time(ids, table_of(embedding, weight)), expected)
-    table = table_of(embedding, weight).contiguous().requires_grad_()
-    assert torch.autograd.gradcheck(lambda table: max_over_time(ids, table), (table,))
 
 
 @pytest.mark.parametrize(("length", "filters"), [(20, PAPER_FILTERS[20]), (32, PAPER_FILTERS[32]), (64, SMALL_FILTERS)])

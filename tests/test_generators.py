@@ -1,12 +1,17 @@
+import copy
+
+import numpy as np
 import pytest
 import torch
 
-from seqgan_music import registry
+from seqgan_music import generators, jit, pretrained, registry, sampling
 from seqgan_music.errors import UsageError
-from seqgan_music.generators import GENERATORS
+from seqgan_music.generators import GENERATORS, lstm, lstm_kernels
 from seqgan_music.generators.lstm import LSTMGenerator
 from seqgan_music.losses import sequence_log_prob
 from seqgan_music.modes import Dropout, evaluating, set_rng
+from seqgan_music.rollout import action_values
+from seqgan_music.run import Run
 
 NEVER = (9, 10)
 VOCABULARY = 11
@@ -38,6 +43,178 @@ def test_step_by_step_gives_the_logits_of_forward(generator, batch):
         logits, state = generator.step(token, state)
         torch.testing.assert_close(logits, expected[:, t])
         token = ids[:, t]
+
+
+@pytest.fixture(params=["kernel", "torch"])
+def back_end(request, monkeypatch):
+    if request.param == "torch":
+        monkeypatch.setenv("SEQGAN_MUSIC_JIT", "0")
+    elif not jit.available():
+        pytest.skip("numba is not installed")
+    return request.param
+
+
+@pytest.mark.parametrize("options", [{}, {"layers": 3}, {"lookback": [3, 1, 6]}, {"layers": 2, "lookback": [2]}])
+def test_what_advances_in_place_gives_the_logits_of_forward(options, batch, back_end):
+    generator = LSTMGenerator(VOCABULARY, NEVER, embedding=5, hidden=7, **options).double()
+    generator.reset_parameters(torch.Generator().manual_seed(0))
+    ids, start = batch
+    with evaluating(generator):
+        expected = generator(ids, start)
+        token, state = start, generator.start(len(ids))
+        for t in range(ids.shape[1]):
+            before = [part.data_ptr() for part in (state.hidden, state.cell, state.past)]
+            logits = generator.advance(token, state)
+            torch.testing.assert_close(logits, expected[:, t], rtol=0, atol=1e-13)
+            assert [part.data_ptr() for part in (state.hidden, state.cell, state.past)] == before
+            token = ids[:, t]
+
+
+@pytest.mark.parametrize("options", [{"layers": 2}, {"lookback": [3, 1]}])
+def test_rows_of_a_room_are_filled_and_advance_alone(options, batch, back_end):
+    generator = LSTMGenerator(VOCABULARY, NEVER, embedding=5, hidden=7, **options).double()
+    generator.reset_parameters(torch.Generator().manual_seed(0))
+    ids, start = batch
+    with evaluating(generator):
+        _, first = generator.step(start, generator.start(6))
+        expected, second = generator.step(ids[:, 0], first)
+        room = first.room(20)
+        for part in (room.hidden, room.cell):
+            part.fill_(torch.nan)
+        room[:12] = first
+        logits = generator.advance(ids[:, 0].repeat(2), room[:12])
+        torch.testing.assert_close(logits, expected.repeat(2, 1), rtol=0, atol=1e-13)
+        room[12:18] = second
+        expected, _ = generator.step(ids[:, 1], second)
+        found = generator.advance(ids[:, 1].repeat(3), room[:18])
+        torch.testing.assert_close(found, expected.repeat(3, 1), rtol=0, atol=1e-13)
+        assert room.cell[:, 18:].isnan().all()
+        (
+            torch.testing.assert_close(generator.step(ids[:, 1], second)[0], expected),
+            "the state it was filled with stands",
+        )
+
+
+def test_a_derived_class_that_changes_a_step_alone_is_not_asked_to_advance_in_place(batch):
+    class Louder(LSTMGenerator):
+        def step(self, ids, state):
+            logits, state = super().step(ids, state)
+            return 2 * logits, state
+
+    generator = Louder(VOCABULARY, NEVER, embedding=5, hidden=7)
+    generator.reset_parameters(torch.Generator().manual_seed(0))
+    ids, _ = batch
+    with evaluating(generator):
+        state = generator.start(6)
+        logits, after = generators.advance(generator, ids[:, 0], state)
+        assert torch.equal(logits, generator.step(ids[:, 0], state)[0])
+        assert not torch.equal(after.cell, state.cell)
+        plain = LSTMGenerator.step(generator, ids[:, 0], state)[0]
+        torch.testing.assert_close(logits, 2 * plain)
+
+
+@pytest.mark.skipif(not jit.available(), reason="numba is not installed")
+def test_the_kernel_s_tanh_and_rounding_are_those():
+    x = np.linspace(-12, 12, 4_001).astype(np.float32)
+    found = np.array([lstm_kernels._tanh(value, True) for value in x])
+    assert np.abs(found - np.tanh(x.astype(np.float64))).max() < 3e-7
+    found = np.array([lstm_kernels._sigmoid(value, True) for value in x])
+    assert np.abs(found - 1 / (1 + np.exp(-x.astype(np.float64)))).max() < 3e-7
+    values = torch.cat([torch.tensor([1 + 2**-8, 1 + 3 * 2**-8, -1 - 2**-8, 0.0]), torch.from_numpy(x)])  # ties first
+    bits = np.array([lstm_kernels._narrowed(value, True) for value in values.numpy()], np.uint16)
+    assert np.array_equal(bits, jit.array(values.bfloat16()))
+    back = [lstm_kernels._widened(value, True) for value in bits]
+    assert np.array_equal(np.array(back, np.float32), values.bfloat16().float().numpy())
+
+
+@pytest.mark.skipif(not jit.available(), reason="numba is not installed")
+def test_the_kernel_refuses_tokens_beyond_the_vocabulary(batch):
+    generator = LSTMGenerator(VOCABULARY, embedding=5, hidden=7)
+    with evaluating(generator), pytest.raises(IndexError, match="beyond the vocabulary"):
+        generator.advance(torch.tensor([3, VOCABULARY]), generator.start(2))
+
+
+@pytest.mark.parametrize("dtype", [None, torch.bfloat16])
+def test_threads_change_no_state(dtype, monkeypatch):
+    generator = LSTMGenerator(VOCABULARY, NEVER, embedding=5, hidden=7)
+    generator.product_dtype = dtype
+    generator.reset_parameters(torch.Generator().manual_seed(0))
+    ids = torch.arange(101) % 9
+    found = []
+    for threads in (1, 3):
+        monkeypatch.setattr(lstm, "CELLS_A_THREAD", 1)
+        monkeypatch.setattr(torch, "get_num_threads", lambda threads=threads: threads)
+        with evaluating(generator):
+            state = generator.start(101)
+            logits = [generator.advance(ids, state).clone() for _ in range(3)]
+            found.append([*logits, state.hidden, state.cell])
+    assert all(torch.equal(one, three) for one, three in zip(*found, strict=True))
+
+
+@pytest.fixture(scope="module")
+def shipped():
+    """The run that ships with the package: its generator, START and 32 of its melodies."""
+    run = Run(pretrained.directory())
+    generator, vocabulary = run.generator(device="cpu"), run.tokenizer
+    start = torch.full((32,), run._start_id((4, 4)))
+    ends = {"end_id": vocabulary.end_id, "pad_id": vocabulary.pad_id}
+    return generator, start, sampling.sample(generator, start, 64, torch.Generator().manual_seed(0), **ends), ends
+
+
+def test_bfloat16_moves_hardly_any_probability(shipped, back_end):
+    generator, start, ids, ends = shipped
+    rounded = copy.deepcopy(generator)
+    rounded.product_dtype = torch.bfloat16
+    with evaluating(generator, rounded):
+        expected = generator(ids, start).softmax(2)
+        for step in (generators.advance, lambda network, *read: network.step(*read)):
+            token, state, found = start, rounded.start(len(start)), []
+            for t in range(ids.shape[1]):
+                logits, state = step(rounded, token, state)
+                found.append(logits.float().softmax(1))
+                token = ids[:, t]
+            moved = (torch.stack(found, 1) - expected).abs().sum(2)[ids != ends["pad_id"]] / 2
+            assert 1e-5 < moved.mean() < 0.003, "total variation"
+            assert moved.max() < 0.03
+            assert state.hidden.dtype == torch.bfloat16
+            assert state.cell.dtype == torch.float32
+
+
+def test_bfloat16_moves_likelihood_and_its_gradient_by_hardly_anything(shipped):
+    generator, start, ids, ends = shipped
+    found = {}
+    for dtype in (None, torch.bfloat16):
+        network = copy.deepcopy(generator)
+        network.product_dtype = dtype
+        loss = -sequence_log_prob(network(ids, start), ids, ends["pad_id"]).sum() / len(ids)
+        loss.backward()
+        found[dtype] = loss.item(), {name: weights.grad for name, weights in network.named_parameters()}
+    (expected, gradients), (loss, rounded) = found[None], found[torch.bfloat16]
+    assert 0 < abs(loss / expected - 1) < 1e-3
+    for name, gradient in rounded.items():
+        assert gradient.dtype == torch.float32
+        assert (gradient - gradients[name]).norm() < 0.03 * gradients[name].norm(), name
+
+
+def test_bfloat16_moves_action_values_less_than_other_draws_do(shipped):
+    generator, start, ids, ends = shipped
+    start, ids = start[:8], ids[:8]
+    rounded = copy.deepcopy(generator)
+    rounded.product_dtype = torch.bfloat16
+
+    def again(ids, group, start):
+        """Share of tokens that stood a bar ago."""
+        return (ids[:, 16:] == ids[:, :-16]).float().mean(1)
+
+    def values(network, seed):
+        return action_values(network, again, ids, start, 8, torch.Generator().manual_seed(seed), **ends)
+
+    expected = values(generator, 1)
+    found, other = values(rounded, 1), values(generator, 2)
+    assert expected.std() > 0.05
+    assert (found.mean() - expected.mean()).abs() < 0.002
+    assert (found.mean(0) - expected.mean(0)).abs().max() < 0.02
+    assert 0 < (found - expected).abs().mean() < 0.5 * (other - expected).abs().mean()
 
 
 def test_factors_are_those_of_the_logits(generator, batch):

@@ -93,6 +93,7 @@ KNOBS: dict[tuple[str, str, str], Any] = {
     ("algorithm", "scheduled_sampling", "omega_least"): (0.9, SCHEDULED),
     ("algorithm", "pg_bleu", "bleu_n"): 2,
     ("run", "", "seed"): 2,
+    ("run", "", "precision"): "bfloat16",
     ("data", "", "length"): 20,
     ("data", "", "fractions"): [0.6, 0.2, 0.2],
     ("data", "", "split_seed"): 1,

@@ -26,6 +26,7 @@ from seqgan_music.losses import (
     policy_divergence,
     policy_entropy,
     policy_gradient_loss,
+    policy_loss_of,
     sequence_log_prob,
 )
 from seqgan_music.modes import evaluating
@@ -88,6 +89,70 @@ def test_a_wide_vocabulary_has_the_same_likelihood_and_gradient(at_once, monkeyp
         log_prob = log_prob_of(generator, ids, start, pad_id)
         torch.testing.assert_close(log_prob, sequence_log_prob(generator(ids, start), ids, pad_id), atol=1e-12, rtol=0)
         assert not log_prob.requires_grad
+
+
+POLICIES = [{}, {"entropy_bonus": 0.3}, {"kl": 0.7}, {"entropy_bonus": 0.3, "kl": 0.7}]
+
+
+def sequences_that_end():
+    ids = torch.randint(4, START, (7, LENGTH), generator=torch.Generator().manual_seed(1))
+    ids[0, 3:] = ids[1, 1:] = PAD
+    return ids, torch.full((7,), START), ids != PAD
+
+
+def held_to():
+    other = wide()
+    other.reset_parameters(torch.Generator().manual_seed(5))
+    return other
+
+
+@pytest.mark.parametrize("at_once", [1, 4 * VOCABULARY, 10**6])
+@pytest.mark.parametrize("options", POLICIES)
+def test_a_policys_loss_is_the_sum_of_its_terms(options, at_once, monkeypatch):
+    generator, reference = wide(), held_to()
+    ids, start, mask = sequences_that_end()
+    values = torch.randn(ids.shape, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
+    values[2, 2] = 0.0
+    logits = generator(ids, start)
+    surprise = policy_gradient_loss(sequence_log_prob(logits, ids, PAD), values, mask) * len(ids)
+    entropy = policy_entropy(logits, mask) * mask.sum()
+    divergence = policy_divergence(logits, reference(ids, start).detach(), mask) * len(ids)
+    bonus, kl = options.get("entropy_bonus", 0.0), options.get("kl", 0.0)
+    expected = loss_and_gradients(surprise - bonus * entropy + kl * divergence, generator)
+    monkeypatch.setitem(losses.LOGITS_AT_ONCE, "cpu", at_once)
+    loss, sums = policy_loss_of(generator, ids, start, values, mask, reference=reference, **options)
+    for one, other in zip(loss_and_gradients(loss, generator), expected, strict=True):
+        torch.testing.assert_close(one, other, atol=1e-11, rtol=0)
+    assert not sums.requires_grad
+    measured = torch.stack([surprise, entropy, divergence if kl else torch.zeros_like(entropy)]).detach()
+    torch.testing.assert_close(sums, measured, atol=1e-11, rtol=0)
+    assert all(weights.grad is None for weights in reference.parameters())
+
+
+def test_a_policy_whose_logits_are_no_product_has_the_same_loss(monkeypatch):
+    monkeypatch.setitem(losses.LOGITS_AT_ONCE, "cpu", 1)
+    generator, reference = wide(lookback=[2]), held_to()
+    ids, start, mask = sequences_that_end()
+    values = torch.rand(ids.shape, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
+    loss, sums = policy_loss_of(generator, ids, start, values, mask, entropy_bonus=0.3, kl=0.7, reference=reference)
+    log_prob = sequence_log_prob(generator(ids, start), ids, PAD)
+    torch.testing.assert_close(sums[0], 7 * policy_gradient_loss(log_prob, values, mask).detach())
+    torch.testing.assert_close(loss.detach(), sums[0] - 0.3 * sums[1] + 0.7 * sums[2])
+    assert sums[2] > 0
+
+
+def test_a_token_of_the_policy_beyond_any_probability_has_finite_terms(monkeypatch):
+    monkeypatch.setitem(losses.LOGITS_AT_ONCE, "cpu", 1)
+    generator, reference = wide().float(), held_to().float()
+    with torch.no_grad():
+        generator.output.bias[5] = 300.0  # e^-300 is 0 in float32
+    ids, start, mask = sequences_that_end()
+    values = torch.ones(ids.shape)
+    loss, sums = policy_loss_of(generator, ids, start, values, mask, entropy_bonus=0.3, kl=0.7, reference=reference)
+    loss.backward()
+    assert sums.isfinite().all()
+    assert sums[1].abs() < 1e-3
+    assert all(weights.grad.isfinite().all() for weights in generator.parameters())
 
 
 def test_a_token_beyond_any_probability_has_a_finite_loss_in_a_wide_vocabulary(monkeypatch):

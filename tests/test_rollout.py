@@ -1,10 +1,12 @@
 import itertools
+import threading
 from dataclasses import dataclass
 
 import pytest
 import torch
 from torch import nn
 
+from seqgan_music import jit
 from seqgan_music.generators.lstm import LSTMGenerator
 from seqgan_music.modes import Dropout
 from seqgan_music.rollout import action_values, blocks, complete, read_prefixes, rollout_uniforms
@@ -137,9 +139,54 @@ def test_completions_keep_their_prefix_and_never_go_on_after_end():
     assert (lanes[0] != lanes[0, :1]).any(), "roll-outs of one prefix differ"
 
 
+@pytest.fixture(params=["kernel", "torch"])
+def back_end(request, monkeypatch):
+    if request.param == "torch":
+        monkeypatch.setenv("SEQGAN_MUSIC_JIT", "0")
+    elif not jit.available():
+        pytest.skip("numba is not installed")
+    return request.param
+
+
+@pytest.mark.parametrize("options", [{}, {"lookback": (1, 3)}, {"layers": 2}])
+def test_in_place_and_one_state_after_another_give_the_same_lanes(options, back_end):
+    class Plain(LSTMGenerator):
+        def step(self, ids, state):
+            return super().step(ids, state)
+
+    ids = torch.tensor([[0, 1, 1, 0, 1, 0], [1, 0, END, PAD, PAD, PAD], [END, PAD, PAD, PAD, PAD, PAD]])
+    uniforms = rollout_uniforms(3, 6, 7, torch.Generator().manual_seed(1), torch.float64)
+    found = []
+    for kind in (LSTMGenerator, Plain):
+        generator = kind(5, (PAD, 4), embedding=3, hidden=4, **options).double().eval()
+        generator.reset_parameters(torch.Generator().manual_seed(0))
+        with torch.no_grad():
+            prefixes = read_prefixes(generator, ids, torch.tensor([4, 4, 4]))
+            lanes = complete(generator, ids, prefixes, uniforms, range(2, 5), range(1, 6), end_id=END, pad_id=PAD)
+        found.append(lanes)
+    assert torch.equal(*found)
+    assert len(found[0].view(-1, 6).unique(dim=0)) > 5
+
+
+def test_a_policy_may_keep_the_very_tokens_it_is_given():
+    class Trigram(Bigram):
+        """Its next token depends on the last but one, which its state holds as it was given."""
+
+        def step(self, ids, state):
+            return self.probability[state.token].log(), Last(ids)
+
+    policy, rng = Trigram(ends=False), torch.Generator().manual_seed(0)
+    policy.probability = torch.eye(5, dtype=torch.float64)[[1, 0, 1, 0, 0]]
+    ids = torch.tensor([[0, 1, 1, 0, 0, 1, 1]])
+    uniforms = rollout_uniforms(1, 7, 2, rng, torch.float64)
+    prefixes = read_prefixes(policy, ids, START[:1])
+    lanes = complete(policy, ids, prefixes, uniforms, range(2, 7), range(2))
+    assert (lanes == ids).all(), "each token is the other one of that before the last"
+
+
 @pytest.mark.parametrize("lookback", [(), (1, 3)])
 @pytest.mark.parametrize("budget", [1, 2_000, 20_000, 10**9])
-def test_the_memory_budget_changes_no_value(budget, lookback):
+def test_the_memory_budget_changes_no_value(budget, lookback, back_end):
     generator = LSTMGenerator(5, (PAD, 4), embedding=3, hidden=4, lookback=lookback).double()
     generator.reset_parameters(torch.Generator().manual_seed(0))
     ids = torch.tensor([[0, 1, 1, 0, 1], [1, 0, END, PAD, PAD]])
@@ -148,6 +195,39 @@ def test_the_memory_budget_changes_no_value(budget, lookback):
     rng = torch.Generator().manual_seed(1)
     found = action_values(generator, reward, ids, START, 6, rng, memory_budget=budget, **options)
     torch.testing.assert_close(found, expected)
+
+
+@pytest.fixture
+def threads():
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    yield 3
+    torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize("budget", [1, 20_000, 10**9])
+def test_threads_change_no_value(budget, back_end, threads, monkeypatch):
+    generator = LSTMGenerator(5, (PAD, 4), embedding=3, hidden=4, lookback=(2,)).double()
+    generator.reset_parameters(torch.Generator().manual_seed(0))
+    ids = torch.tensor([[0, 1, 1, 0, 1, 1, 0], [1, 0, END, PAD, PAD, PAD, PAD]])
+    names, advance = set(), LSTMGenerator.advance
+
+    def noting(self, ids, state):
+        names.add(threading.get_ident())
+        assert torch.get_num_threads() == 1
+        return advance(self, ids, state)
+
+    def values():
+        rng = torch.Generator().manual_seed(1)
+        return action_values(generator, reward, ids, START, 6, rng, end_id=END, pad_id=PAD, memory_budget=budget)
+
+    torch.set_num_threads(1)
+    expected = values()
+    torch.set_num_threads(threads)
+    monkeypatch.setattr(LSTMGenerator, "advance", noting)
+    torch.testing.assert_close(values(), expected, rtol=0, atol=1e-14)
+    assert threading.get_ident() not in names
+    assert torch.get_num_threads() == threads
 
 
 @pytest.mark.parametrize(("budget", "rollouts"), [*itertools.product([1, 300, 5_000, 10**9], [1, 3, 16])])
@@ -182,6 +262,42 @@ def test_a_group_is_the_batch_of_one_rollout_and_prefix(budget):
             assert rows[:, 0].tolist() == [0, 1], "one row of each sequence, in their order"
             assert torch.equal(of_row[group == number], start)
     assert sum(len(group.unique()) for _, group, _ in calls[1:]) == 3 * 3
+
+
+def test_a_reward_may_know_how_to_score_prefixes():
+    ids, start = torch.tensor([[0, 1, 1, 0], [1, 0, 0, 0]]), torch.tensor([4, 0])
+    asked, calls = [], []
+
+    class OfPrefixes:
+        def __call__(self, ids, group, start):
+            raise AssertionError("not asked, for there is a quicker way")
+
+        def for_search(self, ids, start):
+            asked.append((ids, start))
+
+            def worth_of_lanes(lanes, lengths, group, start):
+                calls.append(lengths)
+                assert len(group) == len(start) == lanes[..., 0].numel()
+                for lane, length in zip(lanes, lengths, strict=True):
+                    assert (lane[..., :length] == ids[:, :length]).all()
+                return worth(lanes.flatten(0, 2)).view(lanes.shape[:3])
+
+            return worth_of_lanes
+
+    class OfSequences(OfPrefixes):
+        def __call__(self, ids, group, start):
+            return worth(ids)
+
+    found = [
+        action_values(Bigram(), scores, ids, start, 3, torch.Generator().manual_seed(0), end_id=END, pad_id=PAD)
+        for scores in (OfPrefixes(), reward, OfSequences())
+    ]
+    assert len(asked) == 1, "a derived class that changes the reward alone is not asked"
+    assert torch.equal(asked[0][0], ids)
+    assert calls[0] == range(4, 5)
+    assert [length for lengths in calls[1:] for length in lengths] == [1, 2, 3]
+    torch.testing.assert_close(found[0], found[1])
+    torch.testing.assert_close(found[2], found[1])
 
 
 def test_networks_are_in_eval_mode_without_gradients_and_get_their_mode_back():

@@ -1,7 +1,8 @@
+import numpy as np
 import pytest
 import torch
 
-from seqgan_music import sampling
+from seqgan_music import jit, sampling
 from seqgan_music.errors import UsageError
 from seqgan_music.generators.lstm import LSTMGenerator
 
@@ -16,19 +17,28 @@ def generator():
     return network
 
 
+@pytest.fixture(params=["kernel", "torch"])
+def back_end(request, monkeypatch):
+    if request.param == "torch":
+        monkeypatch.setenv("SEQGAN_MUSIC_JIT", "0")
+    elif not jit.available():
+        pytest.skip("numba is not installed")
+    return request.param
+
+
 def sampled(generator, n=64, length=12, seed=0, **options):
     start = torch.full((n,), START)
     rng = torch.Generator().manual_seed(seed)
     return sampling.sample(generator, start, length, rng, end_id=END, pad_id=PAD, **options)
 
 
-def test_a_draw_is_the_first_id_whose_cumulative_probability_exceeds_the_uniform_number():
+def test_a_draw_is_the_first_id_whose_cumulative_probability_exceeds_the_uniform_number(back_end):
     logits = torch.tensor([0.1, 0.2, 0.0, 0.7], dtype=torch.float64).log().expand(6, 4)
     uniform = torch.tensor([0.0, 0.0999, 0.1001, 0.2999, 0.3001, 1 - 2**-53], dtype=torch.float64)
     assert sampling.draw(logits, uniform).tolist() == [0, 0, 1, 1, 3, 3]
 
 
-def test_frequencies_of_draws_are_the_probabilities():
+def test_frequencies_of_draws_are_the_probabilities(back_end):
     rng = torch.Generator().manual_seed(0)
     logits = torch.tensor([[0.5, -1.0, 2.0, -torch.inf, 0.0]])
     drawn = sampling.draw(logits, torch.rand(1, 200_000, generator=rng))
@@ -37,26 +47,26 @@ def test_frequencies_of_draws_are_the_probabilities():
 
 
 @pytest.mark.parametrize("wide", [False, True])
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_what_has_no_probability_is_never_drawn(dtype, wide, monkeypatch):
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+def test_what_has_no_probability_is_never_drawn(dtype, wide, back_end, monkeypatch):
     # The impossible ids stand last, where rounding of the cumulative sum would hand them the largest uniform numbers;
     # of the blocks of a wide vocabulary one begins with such an id, one ends with it, one has no other.
     monkeypatch.setattr(sampling, "BLOCK", 5)
     if wide:
         monkeypatch.setattr(sampling, "WIDE", 0)
     rng = torch.Generator().manual_seed(0)
-    logits = torch.randn(20_000, 52, generator=rng, dtype=dtype)
+    logits = torch.randn(20_000, 52, generator=rng).to(dtype)
     never = torch.tensor([0, 14, 20, 21, 22, 23, 24, 49, 50, 51])
     logits[:, never] = -torch.inf
-    uniforms = torch.rand(20_000, 4, generator=rng, dtype=dtype)
-    uniforms[:, 0], uniforms[:, 1] = 1 - torch.finfo(dtype).eps / 2, 0.0
+    uniforms = torch.rand(20_000, 4, generator=rng, dtype=torch.promote_types(dtype, torch.float32))
+    uniforms[:, 0], uniforms[:, 1] = 1 - torch.finfo(uniforms.dtype).eps / 2, 0.0
     drawn = sampling.draw(logits, uniforms)
     assert not torch.isin(drawn, never).any()
     assert len(drawn.unique()) == 52 - len(never)
 
 
 @pytest.mark.parametrize(("vocabulary", "block"), [(50, 64), (50, 5), (53, 5), (53, 1)])
-def test_a_wide_vocabulary_is_drawn_from_by_the_same_definition(vocabulary, block, monkeypatch):
+def test_a_wide_vocabulary_is_drawn_from_by_the_same_definition(vocabulary, block, back_end, monkeypatch):
     rng = torch.Generator().manual_seed(0)
     logits = 3 * torch.randn(500, vocabulary, generator=rng, dtype=torch.float64)
     uniform = torch.rand(500, 3, generator=rng, dtype=torch.float64)
@@ -68,7 +78,7 @@ def test_a_wide_vocabulary_is_drawn_from_by_the_same_definition(vocabulary, bloc
     assert torch.equal(sampling.draw(logits, uniform[:, 1]), expected[:, 1])
 
 
-def test_5000_ids_are_drawn_as_often_as_they_should_be():
+def test_5000_ids_are_drawn_as_often_as_they_should_be(back_end):
     logits = torch.linspace(0, 4, 5000)[None]
     uniforms = (torch.arange(2_000_000) / 2_000_000)[None].split(100_000, 1)
     drawn = torch.cat([sampling.draw(logits, some)[0] for some in uniforms])
@@ -76,12 +86,64 @@ def test_5000_ids_are_drawn_as_often_as_they_should_be():
     torch.testing.assert_close(drawn, logits[0].softmax(0), atol=2e-6, rtol=0)  # evenly spaced: one more or fewer
 
 
-def test_many_draws_a_row_are_the_draws_of_as_many_rows():
+def test_many_draws_a_row_are_the_draws_of_as_many_rows(back_end):
     rng = torch.Generator().manual_seed(0)
     logits, uniform = torch.randn(5, 9, generator=rng), torch.rand(5, 7, generator=rng)
     together = sampling.draw(logits, uniform)
     one_by_one = torch.stack([sampling.draw(logits, column) for column in uniform.unbind(1)], 1)
     assert torch.equal(together, one_by_one)
+
+
+def test_bfloat16_is_drawn_from_as_the_float32_it_stands_for(back_end):
+    rng = torch.Generator().manual_seed(0)
+    logits = 4 * torch.randn(2_000, 300, generator=rng)
+    logits[:, 7] = -torch.inf
+    uniform = torch.rand(2_000, generator=rng)
+    logits = logits.bfloat16()
+    drawn = sampling.draw(logits, uniform)
+    assert torch.equal(drawn, sampling.draw(logits.float(), uniform))
+    assert len(drawn.unique()) > 200
+
+
+@pytest.mark.parametrize("vocabulary", [3, 64, 130, 5000])
+def test_in_float32_a_draw_is_another_one_at_a_boundary_alone(vocabulary, back_end):
+    rng = torch.Generator().manual_seed(0)
+    logits = 3 * torch.randn(1_000, vocabulary, generator=rng)
+    uniform = torch.rand(1_000, generator=rng)
+    drawn = sampling.draw(logits, uniform)
+    cumulative = torch.nn.functional.pad(logits.double().softmax(1).cumsum(1), (1, 0))
+    below, above = cumulative.gather(1, drawn[:, None])[:, 0], cumulative.gather(1, drawn[:, None] + 1)[:, 0]
+    assert ((below - 1e-6 <= uniform) & (uniform <= above + 1e-6)).all()
+    assert ((below <= uniform) & (uniform < above)).double().mean() > 0.99
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+def test_threads_change_no_draw(dtype, back_end, monkeypatch):
+    rng = torch.Generator().manual_seed(0)
+    logits, uniform = torch.randn(101, 70, generator=rng).to(dtype), torch.rand(101, 3, generator=rng)
+    expected = sampling.draw(logits, uniform)
+    monkeypatch.setattr(sampling, "LOGITS_A_THREAD", 1)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 3)
+    parts, in_threads = [], jit.in_threads
+
+    def noting(work, count, least=1):
+        in_threads(lambda first, last: (parts.append((first, last)), work(first, last)), count, least)
+
+    monkeypatch.setattr(jit, "in_threads", noting)
+    assert torch.equal(sampling.draw(logits, uniform), expected)
+    assert len(parts) == (3 if back_end == "kernel" else 0)
+
+
+@pytest.mark.skipif(not jit.available(), reason="numba is not installed")
+def test_the_kernel_s_exponential_is_one():
+    x = np.linspace(-100, 0, 20_001).astype(np.float32)
+    found = np.array([sampling._exponential(value, True) for value in x])
+    expected = np.exp(x.astype(np.float64))
+    assert np.abs(found - expected)[x > -87].max() < 2e-7
+    np.testing.assert_allclose(found[x > -87], expected[x > -87], rtol=5e-6)
+    assert (found[x < -88.1] == 0).all(), "and not a subnormal number, however small"
+    assert sampling._exponential(np.float32(-np.inf), True) == 0
+    assert sampling._exponential(np.float32(0), True) == pytest.approx(1, abs=2e-7)
 
 
 def test_pad_follows_end_and_nothing_else_is_pad_or_start(generator):
@@ -108,13 +170,13 @@ def test_end_can_be_put_off(generator):
     assert (ids[:, 9:] == END).any()
 
 
-def test_rows_computed_at_once_change_no_draw(generator, monkeypatch):
+def test_rows_computed_at_once_change_no_draw(generator, back_end, monkeypatch):
     together = sampled(generator, n=50)
     monkeypatch.setitem(sampling.MEMORY_BUDGET, "cpu", 1)
     assert torch.equal(sampled(generator, n=50), together)
 
 
-def test_samples_follow_the_generator(generator):
+def test_samples_follow_the_generator(generator, back_end):
     ids = sampled(generator, n=20_000, length=1)
     with torch.no_grad():
         expected = generator(ids[:1], torch.tensor([START]))[0, 0].softmax(0)

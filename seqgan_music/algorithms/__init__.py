@@ -22,7 +22,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
     from seqgan_music.algorithms.record import Record
     from seqgan_music.dataset import Dataset
+    from seqgan_music.graphs import Graphs
     from seqgan_music.losses import DiscriminatorLoss
 
 ALGORITHMS = {
@@ -40,6 +41,12 @@ ALGORITHMS = {
     "scheduled_sampling": "seqgan_music.algorithms.scheduled_sampling:ScheduledSampling",
     "random": "seqgan_music.algorithms.random:Random",
 }
+
+
+def _nothing_recorded() -> Graphs:
+    from seqgan_music.graphs import Graphs  # which imports torch, and this module is read by every command
+
+    return Graphs()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -59,6 +66,8 @@ class Parts:
     dataset : Dataset
     rng : torch.Generator
         Draws everything, on the same device.
+    graphs : Graphs, optional
+        Records on that device what is done again and again; of its own accord nothing.
     """
 
     generator: Any
@@ -67,6 +76,7 @@ class Parts:
     reward: Any
     dataset: Dataset
     rng: torch.Generator
+    graphs: Graphs = field(default_factory=_nothing_recorded)
 
     def state_dict(self) -> dict[str, Any]:
         """Weights of the networks, what the loss knows of their scores, and the state of the random numbers."""

@@ -13,28 +13,21 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from seqgan_music import distributed
 from seqgan_music.algorithms import Parts
 from seqgan_music.algorithms.pretraining import (
     ROWS_AT_ONCE,
     MaximumLikelihood,
     check_not_negative,
     check_positive,
-    descend,
     generate,
+    likelihood_step,
     negative_log_likelihood,
     step,
 )
 from seqgan_music.errors import UsageError
-from seqgan_music.losses import (
-    BASELINES,
-    advantages,
-    likelihood_loss_of,
-    policy_divergence,
-    policy_entropy,
-    policy_gradient_loss,
-    sequence_log_prob,
-)
-from seqgan_music.modes import evaluating, without_dropout
+from seqgan_music.losses import BASELINES, advantages, policy_loss_of
+from seqgan_music.modes import without_dropout
 from seqgan_music.optimizers import Adam
 from seqgan_music.rollout import action_values
 from seqgan_music.sampling import padding_after_end
@@ -124,6 +117,7 @@ memory_budget
             end_id=dataset.end_id,
             pad_id=dataset.pad_id,
             memory_budget=self.memory_budget,
+            graphs=self.parts.graphs,
         )
 
     def update(self, ids: Tensor, start: Tensor, action_value: Tensor) -> dict[str, float]:
@@ -131,35 +125,34 @@ memory_budget
         generator, dataset = self.parts.generator, self.parts.dataset
         mask = ~padding_after_end(ids, dataset.end_id)
         values = advantages(action_value, mask, baseline=self.baseline, normalize=self.normalize_advantage)
-        total = {"g_loss": 0.0, "entropy": 0.0, **({"kl": 0.0} if self.kl else {})}
+        sums = action_value.new_zeros(3)
         self.optimizer.zero_grad(set_to_none=True)
         with without_dropout(generator):
-            for rows in torch.arange(len(ids), device=ids.device).split(ROWS_AT_ONCE):
-                share = len(rows) / len(ids)
-                logits = generator(ids[rows], start[rows])
-                log_prob = sequence_log_prob(logits, ids[rows], dataset.pad_id)
-                loss = policy_gradient_loss(log_prob, values[rows], mask[rows])
-                total["g_loss"] += share * loss.item()
-                entropy = policy_entropy(logits if self.entropy_bonus else logits.detach(), mask[rows])
-                total["entropy"] += share * entropy.item()
-                if self.entropy_bonus:
-                    loss = loss - self.entropy_bonus * entropy * mask[rows].sum() / len(rows)
-                if self.pretrained is not None:
-                    with evaluating(self.pretrained):
-                        reference = self.pretrained(ids[rows], start[rows])
-                    divergence = policy_divergence(logits, reference, mask[rows])
-                    total["kl"] += share * divergence.item()
-                    loss = loss + self.kl * divergence
-                (share * loss).backward()  # type: ignore[no-untyped-call]
+            mine = distributed.share(len(ids))
+            for first in range(mine.start, mine.stop, ROWS_AT_ONCE):
+                rows = slice(first, min(first + ROWS_AT_ONCE, mine.stop))
+                loss, measured = policy_loss_of(
+                    generator,
+                    ids[rows],
+                    start[rows],
+                    values[rows],
+                    mask[rows],
+                    entropy_bonus=self.entropy_bonus,
+                    kl=self.kl,
+                    reference=self.pretrained,
+                )
+                (loss / len(ids)).backward()  # type: ignore[no-untyped-call]
+                sums += measured
         step(self.optimizer, generator, self.clip)
         for _ in range(self.likelihood_steps):
             real, real_start = dataset.train.random(self.likelihood_batch_size, self.parts.rng)
-            generator.train()
-            loss = likelihood_loss_of(generator, real, real_start, real, dataset.pad_id)
-            descend(self.optimizer, loss, generator, self.clip)
+            likelihood_step(generator, self.optimizer, self.clip, real, real_start, real, dataset.pad_id)
+        surprise, entropy, divergence = distributed.summed(sums).tolist()
         reward = action_value[:, -1]
         return {
-            **total,
+            "g_loss": surprise / len(ids),
+            "entropy": entropy / int(mask.sum()),
+            **({"kl": divergence / len(ids)} if self.kl else {}),
             "reward_mean": reward.mean().item(),
             "reward_std": reward.std(correction=0).item(),
             **self.parts.reward.means(),

@@ -4,16 +4,19 @@ entropy."""
 from __future__ import annotations
 
 import copy
+import functools
 from collections.abc import Callable, Iterator
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
+from seqgan_music import distributed
 from seqgan_music.algorithms import Parts
 from seqgan_music.algorithms.record import Phase, Record
 from seqgan_music.dataset import Windows
 from seqgan_music.errors import UsageError
+from seqgan_music.graphs import Graphs, tensors_of
 from seqgan_music.losses import likelihood_loss_of, log_prob_of
 from seqgan_music.modes import evaluating, set_rng
 from seqgan_music.optimizers import Adam
@@ -166,21 +169,34 @@ class DiscriminatorTraining:
 
     def train_epoch(self, real: Tensor, fake: Tensor) -> float:
         """Train D_φ for one pass over as many real as generated sequences (M, T); mean loss."""
-        discriminator, criterion, rng = self.parts.discriminator, self.parts.loss, self.parts.rng
+        discriminator, rng = self.parts.discriminator, self.parts.rng
         set_rng(discriminator, rng)
         discriminator.train()
         total, count = torch.zeros((), device=real.device), 0
+        graphs, state = _graphs(self.parts), functools.partial(tensors_of, discriminator, self.optimizer)
         orders = [
             torch.randperm(len(ids), generator=rng, device=ids.device).split(self.batch_size) for ids in (real, fake)
         ]
         for of_real, of_fake in zip(*orders, strict=True):
-            scores = discriminator(torch.cat([real[of_real], fake[of_fake]]))
-            loss = criterion.loss(scores[: len(of_real)], scores[len(of_real) :])
-            penalty = criterion.penalty(discriminator, real[of_real], fake[of_fake], rng)
-            descend(self.optimizer, loss + penalty, discriminator, clip=0.0)
-            criterion.after_step(discriminator)
-            total, count = total + loss.detach(), count + 1
+            loss = graphs.run("update of D", self._update, real[of_real], fake[of_fake], state=state)
+            total, count = total + loss, count + 1
         return total.item() / count
+
+    def _update(self, real: Tensor, fake: Tensor) -> Tensor:
+        """One step on as many real as generated sequences (B, T); the loss."""
+        discriminator, criterion = self.parts.discriminator, self.parts.loss
+        size = len(real)
+        with distributed.batch(size, kinds=2) as rows:
+            some_real, some_fake = real[rows], fake[rows]
+            scores = discriminator(torch.cat([some_real, some_fake]))
+        # The loss may be any function of all scores, so it is that of the whole batch; others' are constants here.
+        scores = distributed.gathered(scores, size, kinds=2)
+        loss = criterion.loss(scores[:size], scores[size:])
+        with distributed.batch(size):
+            penalty = criterion.penalty(discriminator, some_real, some_fake, self.parts.rng)
+        descend(self.optimizer, loss + distributed.part(size) * penalty, discriminator, clip=0.0)
+        criterion.after_step(discriminator)
+        return loss.detach()
 
     def accuracy(self) -> tuple[float, Tensor, Tensor]:
         """Share of held-out real and of fresh generated sequences that D_φ tells right; the latter sequences and their
@@ -188,7 +204,11 @@ class DiscriminatorTraining:
         dataset = self.parts.dataset
         real, start = dataset.validation.random(min(HELD_OUT, len(dataset.validation)), self.parts.rng)
         fake = generate(self.parts, start)
-        rewards = self.parts.reward.realness
+
+        def rewards(ids: Tensor) -> Tensor:
+            with distributed.batch(len(ids)) as rows:
+                return distributed.gathered(self.parts.reward.realness(ids[rows]), len(ids))
+
         right = torch.cat([rewards(real) > 0.5, rewards(fake) < 0.5])
         return right.float().mean().item(), fake, start
 
@@ -215,19 +235,59 @@ def likelihood_epoch(
     """
     generator, dataset = parts.generator, parts.dataset
     total, count = torch.zeros((), device=dataset.train.ids.device), 0
+    learn = functools.partial(likelihood_step, generator, optimizer, clip, pad_id=dataset.pad_id)
+    graphs, state = _graphs(parts), functools.partial(tensors_of, generator, optimizer)
     for ids, start in dataset.train.batches(batch_size, parts.rng):
         read = ids if inputs is None else inputs(ids, start)
-        generator.train()
-        loss = likelihood_loss_of(generator, read, start, ids, dataset.pad_id)
-        descend(optimizer, loss, generator, clip)
-        total, count = total + loss.detach(), count + 1
-    return total.item() / count
+        loss = graphs.run(("likelihood", id(optimizer)), learn, read, start, ids, state=state)
+        total, count = total + loss, count + 1
+    return distributed.summed(total).item() / count
+
+
+def likelihood_step(
+    generator: Any,
+    optimizer: torch.optim.Optimizer,
+    clip: float,
+    read: Tensor,
+    start: Tensor,
+    ids: Tensor,
+    pad_id: int,
+) -> Tensor:
+    """One step of likelihood training on a batch, see `seqgan_music.losses.likelihood_loss_of`.
+
+    Returns
+    -------
+    Tensor, scalar
+        The loss; where several processes share the batch, this one's part of it.
+    """
+    generator.train()
+    with distributed.batch(len(ids)) as rows:
+        loss = likelihood_loss_of(generator, read[rows], start[rows], ids[rows], pad_id)
+    if distributed.size() > 1:  # the mean is over tokens, of which each share has another number
+        counted = ids != pad_id
+        loss = loss * counted[distributed.share(len(ids))].sum() / counted.sum()
+    descend(optimizer, loss, generator, clip)
+    return loss.detach()
 
 
 def generate(parts: Parts, start: Tensor) -> Tensor:
     """Sequences (B, T) of the current G_θ with start tokens (B,)."""
     dataset = parts.dataset
-    return sample(parts.generator, start, dataset.length, parts.rng, end_id=dataset.end_id, pad_id=dataset.pad_id)
+    return sample(
+        parts.generator,
+        start,
+        dataset.length,
+        parts.rng,
+        end_id=dataset.end_id,
+        pad_id=dataset.pad_id,
+        graphs=parts.graphs,
+    )
+
+
+def _graphs(parts: Parts) -> Graphs:
+    """What may record an update: nothing where gradients go from process to process, which not every engine can do in a
+    graph."""
+    return parts.graphs if distributed.size() == 1 else Graphs()
 
 
 def descend(optimizer: torch.optim.Optimizer, loss: Tensor, network: torch.nn.Module, clip: float) -> None:
@@ -238,7 +298,11 @@ def descend(optimizer: torch.optim.Optimizer, loss: Tensor, network: torch.nn.Mo
 
 
 def step(optimizer: torch.optim.Optimizer, network: torch.nn.Module, clip: float) -> None:
-    """One step along the gradients there are, their norm clipped to `clip` unless that is 0."""
+    """One step along the gradients there are, their norm clipped to `clip` unless that is 0.
+
+    Where several processes share a batch, the gradients are those of their shares and are summed here.
+    """
+    distributed.sum_gradients(network.parameters())
     if clip:
         torch.nn.utils.clip_grad_norm_(network.parameters(), clip)
     optimizer.step()
@@ -247,12 +311,14 @@ def step(optimizer: torch.optim.Optimizer, network: torch.nn.Module, clip: float
 def negative_log_likelihood(generator: Any, windows: Windows, pad_id: int, limit: int = 2048) -> float:
     """−log G per token, in nats, of the first `limit` windows: the weight of a window is its number of tokens."""
     total, count = 0.0, 0
+    mine = distributed.share(min(len(windows), limit))
     with evaluating(generator):
-        for first in range(0, min(len(windows), limit), ROWS_AT_ONCE):
-            ids, start = windows[slice(first, min(first + ROWS_AT_ONCE, limit))]
+        for first in range(mine.start, mine.stop, ROWS_AT_ONCE):
+            ids, start = windows[slice(first, min(first + ROWS_AT_ONCE, mine.stop))]
             total -= log_prob_of(generator, ids, start, pad_id).sum().item()
             count += int((ids != pad_id).sum())
-    return total / count
+    sums = distributed.summed_numbers({"total": total, "count": count})
+    return sums["total"] / sums["count"]
 
 
 def check_not_negative(section: str, **values: float) -> None:

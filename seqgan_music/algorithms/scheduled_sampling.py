@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from seqgan_music import distributed
 from seqgan_music.algorithms import Parts
 from seqgan_music.algorithms.pretraining import (
     check_not_negative,
@@ -106,9 +107,11 @@ class ScheduledSampling:
         read = ids.clone()  # the last token is no input
         shape = ids.shape[1] - 1, len(ids)
         true, uniform = torch.rand(2, *shape, generator=self.parts.rng, device=ids.device)
-        replaced = true >= self.omega
+        mine = distributed.share(len(ids))
+        replaced, uniform = (true >= self.omega)[:, mine], uniform[:, mine]
+        read = read[mine]
         with evaluating(generator):
-            token, state = start, generator.start(len(ids))
+            token, state = start[mine], generator.start(len(read))
             for t in range(shape[0]):
                 logits, state = generator.step(token, state)
                 rows = replaced[t].nonzero()[:, 0]
@@ -117,7 +120,7 @@ class ScheduledSampling:
                     logits[:, end_id] = -torch.inf
                 read[rows, t] = draw(logits, uniform[t, rows])
                 token = read[:, t]
-        return read
+        return distributed.gathered(read, len(ids))
 
     def state_dict(self) -> dict[str, Any]:
         """Optimiser and counter."""

@@ -14,9 +14,20 @@ A discriminator is a `torch.nn.Module` with these members; one line here makes i
     ``forward = score(embed(·))``. How a score becomes a reward is said by the loss it was trained with
     (`seqgan_music.losses`).
 ``forward(ids (B, T)) -> (B,)``
-    May take a shorter way to the same scores in eval mode without gradients.
+    May take a shorter way to the same scores, up to rounding; has gradients, but may have no second derivative.
 ``penalty() -> scalar``
     What regularises the weights, added to the loss; a Wasserstein critic's loss has its own in its place.
+``for_search() -> callable(lanes (t, n, B, T), lengths) -> scores (t, n, B), or None``
+    May be left out: a shorter way to the same scores while the weights stand still, in eval mode without gradients. All
+    of ``lanes[i, :, b]`` begin with the same ``lengths[i]`` tokens, those of ``lanes[i − 1, :, b]`` and one more; so
+    what they share need not be computed again. None where there is no such way.
+``product_dtype``
+    May be left out: a class attribute, None, in whose place ``[run] precision`` puts the dtype of large matrix products
+    and of tables of what they give. None is the dtype of the weights. Weights and what is summed over many terms stay
+    in float32, and so do the scores that come out.
+
+On a CUDA GPU its training is recorded (`seqgan_music.graphs`): what it computes may depend on arguments, weights and
+buffers, but on no other number that changes.
 """
 
 from __future__ import annotations

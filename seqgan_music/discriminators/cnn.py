@@ -11,14 +11,22 @@ steps apart, on the whole and where they are most alike: the diagonals of the se
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from seqgan_music.discriminators.table_convolution import max_over_time, table_of
+from seqgan_music import jit
+from seqgan_music.discriminators import dense_convolution
+from seqgan_music.discriminators.passages import earlier, passages_of_tokens, passages_that_return
+from seqgan_music.discriminators.table_convolution import (
+    additions,
+    max_over_time,
+    max_over_time_of_completions,
+    table_of,
+)
 from seqgan_music.errors import UsageError
 from seqgan_music.modes import Dropout
 
@@ -30,8 +38,10 @@ PAPER_FILTERS = {
 """Widths and numbers of filters for a length T, as the paper has them."""
 SMALL_FILTERS = ((1, 32), (2, 64), (3, 64), (4, 64), (6, 48), (8, 48), (12, 32), (16, 32))
 """For the lengths of which the paper says nothing."""
-PASSAGE = 8
-"""Tokens that make a passage worth noticing when it returns: half a bar of sixteenths."""
+TABLE_COST = 4
+"""Time to make a table and its gradient, over that of as many products in a convolution over embedded tokens."""
+TABLE_BYTES = 2**28 + 2**26
+"""Most memory for a table that is kept during a search."""
 
 
 class CNNDiscriminator(nn.Module):
@@ -59,6 +69,8 @@ class CNNDiscriminator(nn.Module):
         network.
     """
 
+    product_dtype: torch.dtype | None = None
+
     def __init__(
         self,
         vocab_size: int,
@@ -78,6 +90,7 @@ class CNNDiscriminator(nn.Module):
         if self_similarity < 0:
             raise UsageError(f"discriminator.self_similarity must not be negative, not {self_similarity!r}")
         table = _filters(filters, length)
+        self.layers = tuple(table)  # widths and numbers of filters
         self.self_similarity = min(self_similarity, length - 1)
         self.vocab_size = vocab_size
         self.l2 = l2
@@ -102,16 +115,40 @@ class CNNDiscriminator(nn.Module):
 
     def forward(self, ids: Tensor) -> Tensor:
         """Scores (B,) of ids (B, T); logits of "real" when trained by cross entropy."""
-        if ids.device.type != "cpu" or self.vocab_size > ids.numel():
-            return self.score(self.embed(ids))
-        strongest = [
-            max_over_time(ids, table_of(self.embedding.weight, conv.weight)) + conv.bias for conv in self._layers()
-        ]
-        likeness = None
-        if self.self_similarity:
-            unit = F.normalize(self.embedding.weight, dim=1)
-            likeness = (unit @ unit.t())[ids[:, :, None], ids[:, self._earlier(ids)]]
-        return self._head(torch.cat(strongest, 1), likeness)
+        # A table has a row for each token: for all there are, or, if those are too many, for all that come.
+        if ids.device.type == "cpu":
+            columns = sum(width * filters for width, filters in self.layers)
+            sums = len(ids) * additions(ids.shape[1], self.layers)
+            tokens = torch.arange(self.vocab_size) if TABLE_COST * self.vocab_size * columns < sums else ids.unique()
+            if TABLE_COST * len(tokens) * columns < sums:
+                embedding = self.embedding.weight
+                rows = ids
+                if len(tokens) < self.vocab_size:
+                    embedding, rows = F.embedding(tokens, embedding), torch.searchsorted(tokens, ids)
+                strongest = max_over_time(rows, self._table(embedding), self.layers) + self._bias()
+                return self._head(strongest, self._returning_tokens(rows, self._alike(embedding)))
+        embedded = self.embed(ids)
+        strongest = dense_convolution.max_over_time(embedded, self._weights(), self.product_dtype)
+        return self._head(strongest + self._bias(), self._returning(embedded))
+
+    def for_search(self) -> Callable[[Tensor, range], Tensor] | None:
+        """Scores of completions of prefixes for as long as the weights stay what they are; None where there is no
+        shorter way to them."""
+        weight = self.embedding.weight
+        columns = sum(width * filters for width, filters in self.layers)
+        columns += self.vocab_size if self.self_similarity else 0
+        size = self.vocab_size * columns * weight.element_size()
+        if weight.device.type != "cpu" or not jit.available() or size > TABLE_BYTES:
+            return None
+        with torch.no_grad():
+            table, bias, alike = self._table(weight, kept=True), self._bias(), self._alike(weight)
+
+        def scores(lanes: Tensor, lengths: range) -> Tensor:
+            strongest = max_over_time_of_completions(lanes, lengths, table, self.layers).flatten(0, 2).add_(bias)
+            returning = self._returning_tokens(lanes.flatten(0, 2), alike)
+            return self._head(strongest, returning).view(lanes.shape[:3])
+
+        return scores
 
     def embed(self, ids: Tensor) -> Tensor:
         """Embedding (B, T, E) of ids (B, T), or of rows (B, T, V) over the vocabulary."""
@@ -123,61 +160,64 @@ class CNNDiscriminator(nn.Module):
         """Scores (B,) of an embedding (B, T, E)."""
         across = embedded.transpose(1, 2)  # (B, E, T)
         strongest = torch.cat([conv(across).amax(2) for conv in self.convolutions], 1)
-        likeness = None
-        if self.self_similarity:
-            unit = F.normalize(embedded, dim=2)
-            likeness = (unit @ unit.transpose(1, 2)).gather(2, self._earlier(embedded).expand(len(embedded), -1, -1))
-        return self._head(strongest, likeness)
+        return self._head(strongest, self._returning(embedded))
 
     def penalty(self) -> Tensor:
         """Half the squared norm of the output layer, times `l2`."""
         norm: Tensor = self.output.weight.square().sum() + self.output.bias.square().sum()
         return 0.5 * self.l2 * norm
 
+    def _table(self, embedding: Tensor, *, kept: bool = False) -> Tensor:
+        """What the taps of all convolutions give for tokens of an embedding (V, E)."""
+        return table_of(embedding, self._weights(), kept=kept)
+
+    def _weights(self) -> list[Tensor]:
+        return [conv.weight for conv in self._layers()]
+
+    def _bias(self) -> Tensor:
+        return torch.cat([conv.bias for conv in self._layers()])
+
+    def _alike(self, embedding: Tensor) -> Tensor | None:
+        """Likeness (V, V) of tokens, the cosine of their embeddings (V, E), if it is looked at."""
+        if not self.self_similarity:
+            return None
+        unit = F.normalize(embedding, dim=1)
+        return unit @ unit.t()
+
+    def _returning_tokens(self, ids: Tensor, alike: Tensor | None) -> tuple[Tensor, ...]:
+        """`_returning` of ids (B, T) by the likeness (V, V) of tokens."""
+        return () if alike is None else passages_of_tokens(ids, alike, self.self_similarity)
+
     def _layers(self) -> list[Any]:
         """The convolutions, which a `ModuleList` hands out as any module."""
         return list(self.convolutions)
 
-    def _earlier(self, sequences: Tensor) -> Tensor:
-        """Positions (T, K) that stand 1 ... K steps before each; 0 where there is none."""
-        steps = torch.arange(sequences.shape[1], device=sequences.device)
-        return (steps[:, None] - 1 - torch.arange(self.self_similarity, device=sequences.device)).clamp(min=0)
+    def _returning(self, embedded: Tensor) -> tuple[Tensor, ...]:
+        """What `passages_that_return` says of an embedding (B, T, E), if it is looked at."""
+        if not self.self_similarity:
+            return ()
+        unit = F.normalize(embedded, dim=2)
+        before = earlier(embedded.shape[1], self.self_similarity, embedded.device).expand(len(embedded), -1, -1)
+        return passages_that_return((unit @ unit.transpose(1, 2)).gather(2, before))
 
-    def _head(self, strongest: Tensor, likeness: Tensor | None) -> Tensor:
-        """Scores from the filters' maxima (B, F) and the likeness (B, T, K) of each token to the K before it."""
-        features = [strongest.relu()]
-        if likeness is not None:
-            features += passages_that_return(likeness)
-        together = torch.cat(features, 1)
-        change, gate = self.highway(together).chunk(2, 1)
-        gate = gate.sigmoid()
-        together = gate * change.relu() + (1 - gate) * together
+    def _head(self, strongest: Tensor, returning: tuple[Tensor, ...]) -> Tensor:
+        """Scores from the filters' maxima (B, F) and both measures (B, K) of what returns."""
+        together = torch.cat([strongest.relu(), *returning], 1)
+        change, gate = self._highway(together).chunk(2, 1)
+        if torch.is_grad_enabled():
+            together = torch.lerp(together, change.relu(), gate.sigmoid())
+        else:  # in place, for fresh memory takes longer than what is written into it
+            together.lerp_(change.relu_(), gate.sigmoid_())
         scores: Tensor = self.output(self.dropout(together)).squeeze(1)
         return scores
 
-
-def passages_that_return(likeness: Tensor) -> tuple[Tensor, Tensor]:
-    """How much of a sequence comes again after each number of steps.
-
-    Parameters
-    ----------
-    likeness : Tensor (B, T, K)
-        Of the token at each step to the one 1 ... K steps before it; what stands where there is none does not count.
-
-    Returns
-    -------
-    mean : Tensor (B, K)
-        Over the sequence.
-    strongest : Tensor (B, K)
-        The largest mean over `PASSAGE` steps.
-    """
-    _, length, count = likeness.shape
-    distance = torch.arange(1, count + 1, device=likeness.device)
-    there = torch.arange(length, device=likeness.device)[:, None] >= distance  # (T, K)
-    likeness = torch.where(there, likeness, 0.0)
-    mean = likeness.sum(1) / (length - distance)
-    passages = F.avg_pool1d(likeness.transpose(1, 2), min(PASSAGE, length), stride=1)
-    return mean, passages.amax(2)
+    def _highway(self, features: Tensor) -> Tensor:
+        """The highway layer's two halves before their nonlinearities, (B, 2 · features)."""
+        if self.product_dtype is None:
+            transformed: Tensor = self.highway(features)
+            return transformed
+        product = F.linear(features.to(self.product_dtype), self.highway.weight.to(self.product_dtype))
+        return product.to(features.dtype).add_(self.highway.bias)
 
 
 def _filters(filters: str | Sequence[Sequence[int]], length: int) -> list[tuple[int, int]]:

@@ -19,12 +19,29 @@ A generator is a `torch.nn.Module` with these members; one line here makes it kn
     May be left out. Of ``forward``'s logits, if they are hidden · weightᵀ + bias, so that those of a wide vocabulary
     need not be held all at once. A derived class that changes ``forward`` alone is not asked for it.
 
+``advance(ids (B,), state) -> logits (B, V)``
+    May be left out. As ``step``, but in place: into the state it is given, and with logits that hold, perhaps in
+    ``product_dtype``, until the next call with a state of the same ``start``. States then have ``room(rows)``, a state
+    of the same ``start`` for so many rows with nothing in it yet; a slice of rows is a view; and ``state[rows] =
+    other`` copies a state of the same ``start``, as often in turn as it goes into the rows. It may be called in
+    several threads at once, with rows of their own; the logits hold until the thread's next call. A derived class that
+    changes ``step`` alone is not asked for it.
+``product_dtype``
+    May be left out: a class attribute, None, in whose place ``[run] precision`` puts the dtype of large matrix products
+    and of tables of what they give. None is the dtype of the weights. Weights, softmax and what is summed over many
+    terms stay in float32, and so do the logits that come out.
+
+On a CUDA GPU what it computes is recorded (`seqgan_music.graphs`): it may depend on arguments, weights and buffers, but
+on no other number that changes.
+
 The constructor is told the ids that are never drawn (START and PAD); their logits are −inf.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Protocol
+
+from seqgan_music import registry
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -64,3 +81,9 @@ class Generator(Protocol):
 
     def reset_parameters(self, rng: torch.Generator) -> None:
         """Draw the initial weights."""
+
+
+def advance(generator: Generator, ids: Tensor, state: Any) -> tuple[Tensor, Any]:
+    """`Generator.step`, which may write into the state it is given and into the logits it gave before."""
+    in_place = registry.shortcut(generator, "advance", of="step")
+    return (in_place(ids, state), state) if in_place else generator.step(ids, state)
