@@ -141,7 +141,7 @@ class Race:
         with evaluating(self.generator, self.discriminator):
             ids = textbook.sample(self.generator, self._policy_start, self._uniforms(self.policy.batch_size))
             generating = clock.lap()
-            values = self._textbook_search(ids)
+            values = self._textbook_search(ids, self.textbook_rollouts)
         searching = clock.lap() * self.scale
         self._textbook_update(ids, values)
         plain = {"update": clock.lap(), "scoring": self.plain_reward.take() * self.scale}
@@ -199,7 +199,7 @@ class Race:
         ids, start = policy.generate()
         state = self.rng.get_state()
         with evaluating(self.generator, self.discriminator):
-            plain = self._textbook_search(ids)
+            plain = self._textbook_search(ids, self.textbook_rollouts)
         self.rng.set_state(state)
         policy.rollout_policy.load_state_dict(self.generator.state_dict())
         self.parts.discriminator.load_state_dict(self.discriminator.state_dict())
@@ -209,7 +209,7 @@ class Race:
         return (found - plain).abs().mean().item()
 
     def run_alone(self, who: str) -> None:
-        """A generator step (with one roll-out for the textbook: more take no more memory) and an epoch of D."""
+        """A generator step (of the textbook with `textbook_rollouts`) and an epoch of D."""
         if who == PROGRAM:
             ids, start = self.policy.generate()
             self.policy.update(ids, start, self.policy.search(ids, start))
@@ -217,7 +217,7 @@ class Race:
         else:
             with evaluating(self.generator, self.discriminator):
                 ids = textbook.sample(self.generator, self._policy_start, self._uniforms(self.policy.batch_size))
-                values = self._textbook_search(ids)
+                values = self._textbook_search(ids, self.textbook_rollouts)
             self._textbook_update(ids, values)
             self._textbook_epoch(self.real, self.fake)
 
@@ -242,7 +242,7 @@ class Race:
         for _ in range(algorithm.g_steps):
             with evaluating(self.generator, self.discriminator):
                 ids = textbook.sample(self.generator, self._policy_start, self._uniforms(self.policy.batch_size))
-                values = self._textbook_search(ids)
+                values = self._textbook_search(ids, self.policy.rollouts)  # all of them: a round is not scaled
             self._textbook_update(ids, values)
         for _ in range(algorithm.d_steps):
             real, _ = self.parts.dataset.train.random(algorithm.discriminator_training.samples, self.rng)
@@ -250,10 +250,10 @@ class Race:
             for _ in range(algorithm.d_epochs):
                 self._textbook_epoch(real, fake)
 
-    def _textbook_search(self, ids: Tensor) -> Tensor:
-        if not self.textbook_rollouts:  # every step is worth what the sequence is worth
+    def _textbook_search(self, ids: Tensor, rollouts: int) -> Tensor:
+        if not rollouts:  # every step is worth what the sequence is worth
             return self.plain_reward(ids, ids[:, 0], ids[:, 0])[:, None].expand(ids.shape)
-        uniforms = rollout_uniforms(len(ids), ids.shape[1], self.textbook_rollouts, self.rng, torch.float32)
+        uniforms = rollout_uniforms(len(ids), ids.shape[1], rollouts, self.rng, torch.float32)
         return textbook.action_values(self.generator, self.plain_reward, ids, self._policy_start, uniforms)
 
     def _textbook_update(self, ids: Tensor, values: Tensor) -> None:
@@ -297,10 +297,11 @@ class ClockedReward:
         values: Tensor = self._clocked(self._reward)(*arguments)
         return values
 
+    def for_search(self, ids: Tensor, start: Tensor) -> Callable[..., Tensor]:
+        """The program's: a search looks for it in the class, and calls what it gives in the reward's place."""
+        return self._clocked(self._clocked(self._reward.for_search)(ids, start))
+
     def __getattr__(self, name: str) -> Any:
-        if name == "for_search":  # which some rewards have: what it gives is called in the reward's place
-            made = getattr(self._reward, name)
-            return lambda *arguments: self._clocked(self._clocked(made)(*arguments))
         return getattr(self._reward, name)
 
     def _clocked(self, function: Callable[..., Any]) -> Callable[..., Any]:

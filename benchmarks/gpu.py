@@ -8,7 +8,6 @@ import json
 import statistics
 import sys
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 import measuring
@@ -219,7 +218,7 @@ def main(argv: list[str] | None = None) -> int:
         metavar="TFLOP/S",
         help="what the GPU can do at most, one number or one for each precision: gives the share of it",
     )
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write everything to a file")
+    parser.add_argument("--json", type=measuring.json_file, metavar="FILE", help="write everything to a file")
     options = parser.parse_args(argv)
     if options.repeats < 1:
         parser.error("--repeats must be at least 1")

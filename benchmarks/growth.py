@@ -87,12 +87,12 @@ def describe(result: dict[str, Any]) -> str:
     middle = ", ".join(f"{name} {value}" for name, value in result["middle"].items())
     lines = [
         f"growth from {middle}, each doubled alone; seconds grow with a size to the power of",
-        f"{'':44} {'textbook':>10} {'program':>10}   residuals",
+        f"{'':48} {'textbook':>10} {'program':>10}   residuals",
     ]
     for part, sizes in result["parts"].items():
         for name, found in sizes.items():
             label = f"{part}, {name} ({MEANS[name]}) {found['values'][0]} - {found['values'][-1]}"
             exponents = " ".join(f"{found[who]['exponent']:10.2f}" for who in COMPETITORS)
             residuals = ", ".join(f"{found[who]['residual']:.0%}" for who in COMPETITORS)
-            lines.append(f"{label:44} {exponents}   {residuals}")
+            lines.append(f"{label:48} {exponents}   {residuals}")
     return "\n".join(lines)

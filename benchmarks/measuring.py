@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 import platform
 import resource
@@ -68,6 +69,14 @@ def settings(threads: int, kernels: bool | None = None) -> Iterator[None]:
             os.environ.pop("SEQGAN_MUSIC_JIT")
             if variable is not None:
                 os.environ["SEQGAN_MUSIC_JIT"] = variable
+
+
+def json_file(text: str) -> Path:
+    """A file to write to, for `argparse`: its folder is looked for before anything is measured."""
+    file = Path(text)
+    if file.is_dir() or not file.parent.is_dir():
+        raise argparse.ArgumentTypeError(f"{text!r} cannot be written: no such folder, or no file")
+    return file
 
 
 def conditions() -> dict[str, Any]:

@@ -11,7 +11,6 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 import measuring
@@ -148,7 +147,7 @@ def main(argv: list[str] | None = None) -> int:
         action="store_true",
         help="seconds of the processor, not of the clock: beside other programs, with one thread",
     )
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write everything to a file")
+    parser.add_argument("--json", type=measuring.json_file, metavar="FILE", help="write everything to a file")
     options = parser.parse_args(argv)
     sizes = Sizes(**{name: getattr(options, name) for name in asdict(Sizes())})
     if min(*asdict(sizes).values(), options.repeats, options.threads) < 1:

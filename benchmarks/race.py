@@ -11,13 +11,17 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import growth
-import measuring
-import quality
-import torch
-from competitors import COMPETITORS, CONFIGURATIONS, Laps, Race, Sizes
+from seqgan_music import threads
 
-from seqgan_music import jit
+threads.let_them_sleep()  # as the program does, before torch is imported
+
+import growth  # noqa: E402
+import measuring  # noqa: E402
+import quality  # noqa: E402
+import torch  # noqa: E402
+from competitors import COMPETITORS, CONFIGURATIONS, Laps, Race, Sizes  # noqa: E402
+
+from seqgan_music import jit  # noqa: E402
 
 MIDI_DATA = Path(__file__).parents[1] / "midi_data"
 RUNS: list[Callable[[Race], Laps]] = [Race.generator_step, Race.epoch, Race.sampling, Race.likelihood]
@@ -73,7 +77,7 @@ def memory(configuration: str, threads: int, precision: str) -> dict[str, dict[s
 
 def run_one(who: str, sizes: Sizes, precision: str) -> dict[str, float]:
     """Peak memory of one competitor alone, in MiB, and what was held before it began."""
-    track = Race(sizes, 1, arithmetic=precision)
+    track = Race(sizes, 1, arithmetic=precision)  # more roll-outs one after the other take no more memory
     before = measuring.peak_memory()
     track.run_alone(who)
     return {"before": before, "peak": measuring.peak_memory()}
@@ -141,11 +145,13 @@ def main(argv: list[str] | None = None) -> int:
         help="run the textbook with K of N roll-outs (default 2)",
     )
     parser.add_argument("--no-memory", action="store_true", help="do not measure peak memory")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write everything to a file")
+    parser.add_argument("--json", type=measuring.json_file, metavar="FILE", help="write everything to a file")
     parser.add_argument("--only", choices=COMPETITORS, help=argparse.SUPPRESS)  # the child that measures memory
     options = parser.parse_args(argv)
     if min(options.repeats, options.threads, options.textbook_rollouts, options.doublings, options.seeds) < 1:
         parser.error("every number must be at least 1")
+    if (options.quality or options.all) and not options.folder.is_dir():
+        parser.error(f"--folder {options.folder} is no folder")
     if options.processor and options.threads > 1:
         parser.error("--processor counts threads that wait for each other too; give --threads 1")
     with measuring.settings(options.threads, options.jit):

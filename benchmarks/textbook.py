@@ -20,12 +20,14 @@ PASSAGE = 8  # steps
 
 
 class State(NamedTuple):
-    """What the LSTM remembers: hidden and cell state (B, H) of every layer, the last tokens (B, M), and the first
-    layer's input gates by token, the one thing that is not computed again while the weights stand still."""
+    """What the LSTM remembers: hidden and cell state (B, H) of every layer, the last tokens (B, M), those (B, lags)
+    that may come again, and the first layer's input gates by token, the one thing that is not computed again while the
+    weights stand still."""
 
     hidden: list[Tensor]
     cell: list[Tensor]
     past: Tensor
+    ago: Tensor | None
     gates_of_token: Tensor
 
 
@@ -38,11 +40,11 @@ def before_any(policy: Any, batch: int) -> State:
     columns = lstm.weight_ih_l0.split([*(table.embedding_dim for table in tables), len(lags)], 1)
     gates = [F.linear(table.weight, part) for table, part in zip(tables, columns, strict=False)]
     gates[0] = gates[0] + lstm.bias_ih_l0 + lstm.bias_hh_l0
-    return State(zeros, zeros, past, torch.cat(gates))
+    return State(zeros, zeros, past, None, torch.cat(gates))
 
 
-def read(policy: Any, ids: Tensor, state: State) -> tuple[Tensor, State]:
-    """Logits (B, V) of the next token and the state after reading ids (B,)."""
+def read(policy: Any, ids: Tensor, state: State) -> State:
+    """The state after reading ids (B,)."""
     lstm, lags, past = policy.lstm, policy.lookback, state.past
     gates, ago = state.gates_of_token[ids], None
     if lags:
@@ -60,7 +62,12 @@ def read(policy: Any, ids: Tensor, state: State) -> tuple[Tensor, State]:
         into, forget, candidate, out = torch.addmm(gates, state.hidden[layer], recurrent.t()).chunk(4, 1)
         cell.append(forget.sigmoid() * state.cell[layer] + into.sigmoid() * candidate.tanh())
         hidden.append(out.sigmoid() * cell[-1].tanh())
-    return to_logits(policy, hidden[-1], ago), State(hidden, cell, past, state.gates_of_token)
+    return State(hidden, cell, past, ago, state.gates_of_token)
+
+
+def next_logits(policy: Any, state: State) -> Tensor:
+    """Logits (B, V) of the next token."""
+    return to_logits(policy, state.hidden[-1], state.ago)
 
 
 def all_logits(policy: Any, ids: Tensor, start: Tensor) -> Tensor:
@@ -113,8 +120,8 @@ def sample(policy: Any, start: Tensor, uniforms: Tensor, *, end_id: int = -1, pa
     ended = torch.zeros(len(start), dtype=torch.bool, device=start.device)
     sequence = []
     for uniform in uniforms:
-        logits, state = read(policy, token, state)
-        token = draw(logits, uniform)
+        state = read(policy, token, state)
+        token = draw(next_logits(policy, state), uniform)
         token[ended] = pad_id
         ended = ended | (token == end_id)
         sequence.append(token)
@@ -172,18 +179,18 @@ def action_values(
     rollouts = uniforms[0].shape[1] if uniforms else 0
     for n in range(rollouts):
         for t in range(1, length):
-            logits, state = read(policy, start, first)
+            state = read(policy, start, first)
             for s in range(t):
-                logits, state = read(policy, ids[:, s], state)
+                state = read(policy, ids[:, s], state)
             finished = ids.clone()
             ended = (ids[:, :t] == end_id).any(1)
             for s in range(t, length):
-                token = draw(logits, uniforms[s - 1][t - 1, n])
+                token = draw(next_logits(policy, state), uniforms[s - 1][t - 1, n])
                 token[ended] = pad_id
                 ended = ended | (token == end_id)
                 finished[:, s] = token
                 if s + 1 < length:
-                    logits, state = read(policy, token, state)
+                    state = read(policy, token, state)
             group = ids.new_full((batch,), n * (length - 1) + t - 1)
             values[:, t - 1] += reward(finished, group, start) / rollouts
     return values

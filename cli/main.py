@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from seqgan_music import __version__
+from seqgan_music import __version__, threads
 from seqgan_music.errors import SeqganMusicError, SeqganMusicWarning
 
 VERBS = {
@@ -59,11 +59,16 @@ class Verbs(click.Group):
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the verb; a message for the user is one line on stderr."""
+        threads.let_them_sleep()
         try:
             with warnings.catch_warnings():
                 _show_our_warnings()
                 return super().invoke(ctx)
         except click.UsageError as error:
+            from seqgan_music_cli import options
+
+            if options.is_led():
+                sys.exit(error.exit_code)
             asked = error.ctx or ctx
             click.echo(f"seqgan-music: {error.format_message().rstrip('.')}; see {asked.command_path} --help", err=True)
             sys.exit(error.exit_code)

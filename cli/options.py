@@ -17,13 +17,35 @@ from seqgan_music.errors import UsageError
 
 
 def is_one_of_several() -> bool:
-    """Whether `torchrun` started this process as one of several, or something tries to look like it."""
-    return bool({"RANK", "WORLD_SIZE"} & os.environ.keys()) and os.environ.get("WORLD_SIZE") != "1"
+    """Whether `torchrun` started this process as one of several.
+
+    Raises
+    ------
+    UsageError
+        See `seqgan_music.distributed.launched`.
+    """
+    if "WORLD_SIZE" not in os.environ:  # nothing else is worth the import of torch
+        return False
+    from seqgan_music.distributed import launched
+
+    return launched() > 1
+
+
+def is_led() -> bool:
+    """Whether another of several processes says what there is to say."""
+    try:
+        if not is_one_of_several():
+            return False
+    except UsageError:
+        return False
+    from seqgan_music.distributed import leads
+
+    return not leads()
 
 
 def refuse_to_several(what: str) -> NoReturn:
     """One of them says what cannot be done by several processes, and all end."""
-    if os.environ.get("RANK", "0") != "0":
+    if is_led():
         sys.exit(UsageError.exit_code)
     raise UsageError(what)
 

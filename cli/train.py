@@ -176,10 +176,11 @@ def command(
 def _follow() -> None:
     """Compute with the process that leads; what there is to say, it says."""
     from seqgan_music.distributed import ProcessLost
-    from seqgan_music.experiment import follow
 
     warnings.simplefilter("ignore", SeqganMusicWarning)
     try:
+        from seqgan_music.experiment import follow  # slow enough to be stopped in, by an error of the other's options
+
         follow()
     except ProcessLost:
         pass  # whichever has ended says why, and by its exit code is found to be the cause
@@ -288,7 +289,7 @@ def train_members(
     group: Any, device: str | None, go_on: str, *, evaluated: bool = True, pages: bool = True
 ) -> list[str]:
     """Train and finish every run that is not finished; what went wrong with one does not stop the others."""
-    from seqgan_music.distributed import ProcessLost
+    from seqgan_music.distributed import ProcessLost, joined
 
     failures = []
     for seed in group.seeds:
@@ -306,6 +307,9 @@ def train_members(
         except ProcessLost:
             raise  # no other seed can be trained either
         except Failure as failure:
+            if joined():  # the other processes wait in the midst of this run
+                others = f"One process, without torchrun, goes on with the other seeds: {go_on}"
+                raise Failure(f"seed {seed} failed: {failure}. {others}") from failure
             click.echo(f"seed {seed} failed: {failure}", err=True)
             failures.append(f"seed {seed}: {failure}")
     return failures
@@ -374,7 +378,8 @@ def _created(
     timer = None
     processes = distributed.launched()
     if processes == 1:
-        timer = timing.Timer(each, fixed=single.get("algorithm", {}), evaluate=evaluated, cache=cache)
+        fixed = single.get("algorithm", {})
+        timer = timing.Timer(each, fixed=fixed, evaluate=evaluated, cache=cache, begins=_say_what_takes_so_long)
     found: Any
     if tokens is not None:
         found = read_tokens(tokens)
@@ -426,6 +431,11 @@ def _created(
     for line in [] if timer is None else [*timer.remarks(), *([str(timer.estimate)] if timer.estimate else [])]:
         click.echo(line if group is None else f"each of {seeds} runs: {line}", err=True)
     return group or experiment
+
+
+def _say_what_takes_so_long() -> None:
+    if sys.stderr.isatty():  # nobody waits before a file
+        click.echo("clocking a small part of every phase; the first training also compiles kernels", err=True)
 
 
 def _per_piece(experiment: Any) -> list[Any]:

@@ -49,8 +49,8 @@ def launched() -> int:
     UsageError
         Some of the variables are missing, or are no numbers.
     """
-    if not {"RANK", "WORLD_SIZE"} & os.environ.keys():
-        return 1
+    if not {"RANK", "WORLD_SIZE"} <= os.environ.keys() or os.environ["WORLD_SIZE"] == "1":
+        return 1  # one of the two alone, as other programs have it, says nothing
     missing = [name for name in VARIABLES if name not in os.environ]
     if missing:
         raise UsageError(
@@ -58,12 +58,14 @@ def launched() -> int:
             "torchrun, which sets all of them, or unset RANK and WORLD_SIZE"
         )
     try:
-        ranks = {name: int(os.environ[name]) for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK")}
+        numbers = {name: int(os.environ[name]) for name in VARIABLES if name != "MASTER_ADDR"}
     except ValueError as error:
-        raise UsageError(f"the environment's RANK, WORLD_SIZE and LOCAL_RANK must be whole numbers: {error}") from error
-    if not 0 <= ranks["RANK"] < ranks["WORLD_SIZE"]:
-        raise UsageError(f"the environment's RANK {ranks['RANK']} must lie below WORLD_SIZE {ranks['WORLD_SIZE']}")
-    return ranks["WORLD_SIZE"]
+        raise UsageError(f"the environment's RANK, WORLD_SIZE and so on must be whole numbers: {error}") from error
+    if not 0 <= numbers["RANK"] < numbers["WORLD_SIZE"]:
+        raise UsageError(f"the environment's RANK {numbers['RANK']} must lie below WORLD_SIZE {numbers['WORLD_SIZE']}")
+    if not 0 < numbers["MASTER_PORT"] < 2**16:
+        raise UsageError(f"the environment's MASTER_PORT must lie within 1 and 65535, not be {numbers['MASTER_PORT']}")
+    return numbers["WORLD_SIZE"]
 
 
 def leads() -> bool:

@@ -315,8 +315,9 @@ class Experiment:
             "tokenizer": _as_json(self.settings, self.tokenizer),
             "dataset": self.parts.dataset.to("cpu"),
             "own_code": self.own_code,
-            "parts": self.parts.state_dict(),
-            "algorithm": self.algorithm.state_dict(),
+            # Others would put tensors of a GPU on that of the leading process, where they cost its memory.
+            "parts": _in_main_memory(self.parts.state_dict()),
+            "algorithm": _in_main_memory(self.algorithm.state_dict()),
         }
 
     def _save_state(self, phase: str) -> None:
@@ -356,6 +357,17 @@ class Experiment:
 
 def _as_json(settings: config.Config, tokenizer: Tokenizer) -> str:
     return json.dumps({"name": settings["tokenizer"]["name"], **tokenizer.to_dict()})
+
+
+def _in_main_memory(state: Any) -> Any:
+    """A nested state with its tensors there."""
+    if isinstance(state, torch.Tensor):
+        return state.cpu()
+    if isinstance(state, Mapping):
+        return {name: _in_main_memory(value) for name, value in state.items()}
+    if isinstance(state, list | tuple):
+        return [_in_main_memory(value) for value in state]
+    return state
 
 
 def follow() -> None:

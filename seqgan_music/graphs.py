@@ -60,7 +60,7 @@ class Graphs:
         key: Hashable,
         function: Function,
         *inputs: Tensor,
-        state: Callable[[], Iterable[Tensor]] = tuple,
+        state: Callable[[], Iterable[Hashable]] = tuple,
     ) -> Tensor:
         """A function of tensors, from its recording if there is one.
 
@@ -75,8 +75,9 @@ class Graphs:
         *inputs : Tensor
             Copied to where the recording expects them.
         state : callable
-            Gives the tensors that the function reads or changes where they stand: weights, moments of an optimiser. If
-            one of them has moved, the function is recorded anew.
+            Gives the tensors that the function reads or changes where they stand: weights, moments of an optimiser; and
+            numbers that may change, such as a learning rate. If a tensor has moved or a number is another, the function
+            is recorded anew.
 
         Returns
         -------
@@ -86,27 +87,33 @@ class Graphs:
         if self.recorder is None:
             return function(*inputs)
         name = (key, *((each.shape, each.dtype) for each in inputs))
-        places = tuple(each.data_ptr() for each in state())
+        found = tuple(each.data_ptr() if isinstance(each, Tensor) else each for each in state())
         recording = self._recordings.get(name)
-        if recording is None or recording.places != places:
-            recording = self._recordings[name] = _Recording(places)
+        if recording is None or recording.state != found:
+            recording = self._recordings[name] = _Recording(found)
         return recording.run(self.recorder, function, inputs)
 
 
-def tensors_of(network: Any, optimizer: torch.optim.Optimizer | None = None) -> Iterator[Tensor]:
-    """What a function that uses a network, or also trains it, finds where it stands: weights, moments."""
+def tensors_of(network: Any) -> Iterator[Tensor]:
+    """What a function that uses a network finds where it stands."""
     yield from network.parameters()
     yield from network.buffers()
-    if optimizer is not None:
-        for moments in optimizer.state.values():
-            yield from moments.values()
+
+
+def state_of_training(network: Any, optimizer: torch.optim.Optimizer) -> Iterator[Hashable]:
+    """What a function that trains a network finds: weights, moments, and the optimiser's options."""
+    yield from tensors_of(network)
+    for moments in optimizer.state.values():
+        yield from moments.values()
+    for group in optimizer.param_groups:
+        yield from (value for option, value in group.items() if option != "params")
 
 
 class _Recording:
     """A function of tensors of some shapes, before and after it has been recorded."""
 
-    def __init__(self, places: tuple[int, ...]) -> None:
-        self.places = places
+    def __init__(self, state: tuple[Hashable, ...]) -> None:
+        self.state = state
         self.rehearsals = 0
         self.plain = False
         self.inputs: list[Tensor] = []

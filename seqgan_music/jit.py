@@ -41,7 +41,7 @@ def kernel(function: Callable[P, R]) -> Callable[P, R]:
     """A function of NumPy arrays and numbers, compiled by Numba at its first call for each kind of arguments.
 
     It runs without the interpreter's lock, keeps infinities and NaN, and may add in another order than it is written
-    in. It may call other kernels of its module. Compiled code is kept on disk.
+    in. It may call other kernels, but of its module alone: compiled code is kept on disk until that file changes.
     """
     return _Kernel(function)
 
@@ -52,6 +52,20 @@ def array(tensor: Tensor) -> np.ndarray[Any, Any]:
     if tensor.dtype == torch.bfloat16:
         return tensor.view(torch.int16).numpy().view(np.uint16)
     return tensor.numpy()
+
+
+def rows(ids: Tensor, count: int) -> np.ndarray[Any, Any]:
+    """Numbers of the rows of a table, for a kernel, which reads and writes whatever lies in memory there.
+
+    Raises
+    ------
+    IndexError
+        One of them is below 0, or not below `count`.
+    """
+    numbers = ids.contiguous().numpy()
+    if numbers.size and not (numbers.min() >= 0 and numbers.max() < count):
+        raise IndexError(f"a token beyond the vocabulary: {numbers.min()} to {numbers.max()}, of {count}")
+    return numbers
 
 
 def in_threads(work: Callable[[int, int], object], count: int, least: int = 1) -> None:
@@ -67,12 +81,16 @@ def in_threads(work: Callable[[int, int], object], count: int, least: int = 1) -
     """
     parts = max(1, min(torch.get_num_threads(), count // least))
     edges = [count * part // parts for part in range(parts + 1)]
-    others = [_pool(os.getpid(), parts - 1).submit(work, first, last) for first, last in itertools.pairwise(edges[1:])]
+    # As many as there may ever be, for another number would end these threads and begin new ones.
+    pool = _pool(os.getpid(), torch.get_num_threads() - 1) if parts > 1 else None
+    others = [pool.submit(work, first, last) for first, last in itertools.pairwise(edges[1:])] if pool else []
     try:
         work(0, edges[1])
     finally:
-        for other in others:
-            other.result()
+        errors = [other.exception() for other in others]  # nobody writes on when an error comes out
+    for error in errors:
+        if error is not None:
+            raise error
 
 
 def each_in_a_thread(work: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
@@ -145,7 +163,7 @@ def _numba() -> Any:
         return None
     try:
         return importlib.import_module("numba")
-    except ImportError as error:  # such as a NumPy it does not know
+    except (ImportError, OSError) as error:  # such as a NumPy it does not know, or a compiler that cannot be loaded
         warnings.warn(f"numba cannot be used, which is only slower: {error}", RuntimeWarning, stacklevel=2)
         return None
 

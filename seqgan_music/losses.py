@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from seqgan_music import distributed
+from seqgan_music import distributed, jit, registry
 from seqgan_music.errors import UsageError
 from seqgan_music.modes import evaluating
 
@@ -99,13 +99,10 @@ def log_prob_of(generator: Generator, ids: Tensor, start: Tensor, pad_id: int) -
 def _factors(generator: Any, ids: Tensor, start: Tensor) -> tuple[Tensor, Tensor, Tensor] | None:
     """A generator's `factors`, hidden as (B · T, H), if it has them and its logits are too many to be computed at
     once."""
-    kind = type(generator)
-    if not hasattr(kind, "factors") or ids.numel() * generator.vocab_size <= LOGITS_AT_ONCE[ids.device.type]:
+    factors_of = registry.shortcut(generator, "factors", of="forward")
+    if factors_of is None or ids.numel() * generator.vocab_size <= LOGITS_AT_ONCE[ids.device.type]:
         return None
-    factors_of, logits_of = (next(cls for cls in kind.__mro__ if name in vars(cls)) for name in ("factors", "forward"))
-    if not issubclass(factors_of, logits_of):  # a derived class changed the logits, and knows nothing of factors
-        return None
-    factors = generator.factors(ids, start)
+    factors = factors_of(ids, start)
     if factors is None:
         return None
     hidden, weight, bias = factors
@@ -363,16 +360,23 @@ def _rows_at_once(ids: Tensor) -> int:
 def scores_in_search(discriminator: Any) -> Callable[[Tensor, range], Tensor]:
     """`scores_of` for as long as no weights change: of completions (t, n, B, T) of prefixes of some lengths, see
     ``for_search`` of `seqgan_music.discriminators`."""
-    prepare = getattr(discriminator, "for_search", None)
+    prepare = registry.shortcut(discriminator, "for_search", of="forward")
     shorter = prepare() if prepare else None
 
     def scores(lanes: Tensor, lengths: range) -> Tensor:
         if shorter is None:
             return scores_of(discriminator, lanes.flatten(0, 2)).view(lanes.shape[:3])
-        prefixes = max(1, _rows_at_once(lanes) // (lanes.shape[1] * lanes.shape[2]))
-        parts = [slice(first, first + prefixes) for first in range(0, len(lanes), prefixes)]
+        rows = max(1, _rows_at_once(lanes) // lanes.shape[2])
+        prefixes = max(1, rows // lanes.shape[1])
+        begin = range(0, len(lanes), prefixes)
+        parts = [
+            (lengths[at : at + prefixes], part) for at in begin for part in lanes[at : at + prefixes].split(rows, 1)
+        ]
+        in_order = jit.each_in_a_thread if lanes.device.type == "cpu" else map
         with evaluating(discriminator):
-            return torch.cat([shorter(lanes[part], lengths[part]) for part in parts])
+            found = list(in_order(lambda part: shorter(part[1], part[0]), parts))
+        of_one = len(parts) // len(begin)  # parts of a prefix
+        return torch.cat([torch.cat(found[at : at + of_one], 1) for at in range(0, len(found), of_one)])
 
     return scores
 

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from seqgan_music.tokenizers import Tokenizer
 
 REAL_WINDOWS, REAL_PIECES = 2048, 128  # on which objectives are tried; the latter by functions of one piece
+MELODIES_AT_ONCE = 2**13
+"""Sequences whose notes are held together: they are far more numbers than their tokens."""
 RESCALINGS = ("none", "batch")
 
 
@@ -236,16 +238,23 @@ class Reward(MeasuredObjectives):
         if self.lambda_ > 0:
             reward = reward + self.lambda_ * self._parts.note("discriminator", realness(ids))
         if self.lambda_ < 1:
-            assert self.tokenizer is not None
             total = sum(self.shares.values())
-            melodies = self.tokenizer.melodies(ids, start)
-            for name, weight in self.shares.items():
-                paid = self.objectives[name][0](melodies).nan_to_num(0.0)
+            for (name, weight), paid in zip(self.shares.items(), self._paid(ids, start), strict=True):
                 if self.rescale == "batch":
                     paid = stretched(paid, group)
                 self._parts.note(name, paid)
                 reward = reward + (1 - self.lambda_) * weight / total * paid
         return reward * uniqueness(ids, group) if self.uniqueness else reward
+
+    def _paid(self, ids: Tensor, start: Tensor) -> list[Tensor]:
+        """What each of the paid objectives pays for sequences (M, T), (M,)."""
+        assert self.tokenizer is not None
+        parts = []
+        for first in range(0, len(ids), MELODIES_AT_ONCE):
+            some = slice(first, first + MELODIES_AT_ONCE)
+            melodies = self.tokenizer.melodies(ids[some], start[some])
+            parts.append([self.objectives[name][0](melodies).nan_to_num(0.0) for name in self.shares])
+        return [torch.cat(each) for each in zip(*parts, strict=True)]
 
     def realness(self, ids: Tensor) -> Tensor:
         """The discriminator's part alone, (M,)."""

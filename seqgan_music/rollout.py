@@ -9,6 +9,7 @@ with a block in each thread, on a GPU usually everything, which is T steps in al
 from __future__ import annotations
 
 import functools
+import itertools
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -122,8 +123,8 @@ def action_values(
         in_order = map if recorded else in_order_for(policy, ids.device)
         threads = 1 if in_order is map else torch.get_num_threads()
         budget = max(1, memory_budget // threads) if memory_budget else MEMORY_BUDGET[ids.device.type]
-        parts = list(blocks(policy, batch, length, rollouts, budget))
-        for (lengths, _), lanes in zip(parts, in_order(lambda part: completed(*part), parts), strict=True):
+        for lengths, numbers in sections(batch, length, rollouts, budget * threads):
+            lanes = _completed(completed, in_order, list(blocks(policy, ids, lengths, numbers, budget)))
             pairs = lanes.shape[0] * lanes.shape[1]
             group = torch.arange(pairs, device=ids.device).repeat_interleave(batch)
             rewards = of_prefixes(lanes, lengths, group, start.repeat(pairs))
@@ -154,24 +155,44 @@ def read_prefixes(policy: Generator, ids: Tensor, start: Tensor) -> list[tuple[T
     return read
 
 
-def blocks(
-    policy: Generator, batch: int, length: int, rollouts: int, memory_budget: int
-) -> Iterator[tuple[range, range]]:
-    """Cut a search into parts that fit the budget: prefix lengths and numbers of roll-outs, B lanes for each pair.
+def sections(batch: int, length: int, rollouts: int, memory_budget: int) -> Iterator[tuple[range, range]]:
+    """Cut a search into parts that are scored together: prefix lengths and numbers of roll-outs, B lanes for each pair.
 
-    A block is several prefixes with all their roll-outs or, where those of one prefix are too many, some of one
-    prefix. The B sequences of one roll-out and prefix always stay together. Several processes have a share of the
-    roll-outs of every prefix each, which takes all of them equally long.
+    Their tokens fit the budget. Several processes have a share of the roll-outs of every prefix each, which takes all
+    of them equally long.
     """
     mine = range(rollouts)[distributed.share(rollouts)]
-    if not mine:
-        return
+    if mine:
+        yield from _cut(range(1, length), mine, memory_budget // (8 * length * batch))
+
+
+def blocks(
+    policy: Generator, ids: Tensor, lengths: range, numbers: range, memory_budget: int
+) -> Iterator[tuple[range, range]]:
+    """Cut a section of a search for ids (B, T) into blocks, all that is computed of which fits the budget."""
+    batch, length = ids.shape
     lane = 4 * policy.floats_per_row + 8 * length  # tokens are int64, everything else counts as float32
-    pairs = max(1, memory_budget // (lane * batch))
-    for first in range(1, length, max(1, pairs // len(mine))):
-        lengths = range(first, min(first + max(1, pairs // len(mine)), length))
-        for number in range(mine.start, mine.stop, min(pairs, len(mine))):
-            yield lengths, range(number, min(number + pairs, mine.stop))
+    return _cut(lengths, numbers, memory_budget // (lane * batch))
+
+
+def _cut(lengths: range, numbers: range, pairs: int) -> Iterator[tuple[range, range]]:
+    """So many pairs at most, but one: several prefixes with all their roll-outs or, where those of one prefix are too
+    many, some of one prefix. The B sequences of one roll-out and prefix always stay together."""
+    at_once = max(1, pairs)
+    prefixes = max(1, at_once // len(numbers))
+    for first in range(lengths.start, lengths.stop, prefixes):
+        for number in range(numbers.start, numbers.stop, at_once):
+            yield range(first, min(first + prefixes, lengths.stop)), range(number, min(number + at_once, numbers.stop))
+
+
+def _completed(completed: Callable[[range, range], Tensor], in_order: Any, parts: list[tuple[range, range]]) -> Tensor:
+    """Completions (t, n, B, T) of a section, from those of its blocks."""
+    done = in_order(lambda part: completed(*part), parts)
+    whole: list[Tensor] = []
+    for _, some in itertools.groupby(zip(parts, done, strict=True), lambda one: one[0][0]):
+        of_lengths = [lanes for _, lanes in some]
+        whole.append(torch.cat(of_lengths, 1) if len(of_lengths) > 1 else of_lengths[0])
+    return torch.cat(whole) if len(whole) > 1 else whole[0]
 
 
 def complete(

@@ -68,18 +68,17 @@ def draw(logits: Tensor, uniform: Tensor) -> Tensor:
     ids = block[..., None] * BLOCK + torch.arange(BLOCK, device=block.device)  # (B, K, BLOCK)
     inside = probability.gather(1, ids.clamp(max=vocabulary - 1).flatten(1)).view(ids.shape)
     inside = torch.where(ids < vocabulary, inside, 0.0).cumsum(2)
-    # A GPU's cumulative sums need not ascend in their last bits, so that a look-up could end beyond the vocabulary.
-    chosen = (block * BLOCK + _first_beyond(inside, wanted[..., None])[..., 0]).clamp(max=vocabulary - 1)
-    return chosen.view(uniform.shape)
+    chosen = block * BLOCK + _first_beyond(inside, wanted[..., None])[..., 0]
+    return chosen.clamp(max=vocabulary - 1).view(uniform.shape)
 
 
 def _first_beyond(cumulative: Tensor, wanted: Tensor) -> Tensor:
     """Smallest index (..., K) whose cumulative sum (..., V) exceeds what is wanted (..., K)."""
     total = cumulative[..., -1:]
     # Rounding must not lift what is wanted to the total, which no index exceeds.
-    return torch.searchsorted(
-        cumulative, torch.minimum(wanted, torch.nextafter(total, torch.zeros_like(total))), right=True
-    )
+    wanted = torch.minimum(wanted, torch.nextafter(total, torch.zeros_like(total)))
+    # Nothing exceeds NaN, and a GPU's cumulative sums need not ascend in their last bits.
+    return torch.searchsorted(cumulative, wanted, right=True).clamp(max=cumulative.shape[-1] - 1)
 
 
 def _draw_by_kernel(logits: Tensor, uniform: Tensor) -> Tensor:

@@ -11,13 +11,13 @@ import json
 import math
 import platform
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
 
-from seqgan_music import building, config, dataset, precision, registry
+from seqgan_music import building, config, dataset, jit, precision, registry
 from seqgan_music.algorithms import ALGORITHMS
 from seqgan_music.cache import Cache, digest
 from seqgan_music.errors import UsageError
@@ -115,6 +115,8 @@ class Timer:
     cache : Cache, optional
         Where the costs of an equal training on this machine are found again. With `minutes` they are clocked anew: a
         schedule is not fitted to how busy the machine was another time.
+    begins : callable, optional
+        Called before anything is clocked, for a person who waits.
 
     Attributes
     ----------
@@ -139,11 +141,13 @@ class Timer:
         own_code: bool = True,
         evaluate: bool = True,
         cache: Cache | None = None,
+        begins: Callable[[], object] | None = None,
     ) -> None:
         if minutes is not None and not 0 < minutes < float("inf"):
             raise UsageError(f"minutes must be above 0, not {minutes!r}")
         self.minutes, self.fixed, self.own_code, self.evaluate = minutes, frozenset(fixed), own_code, evaluate
         self.cache = None if minutes is not None else cache
+        self.begins = begins
         self.estimate: Estimate | None = None
         self.full: Estimate | None = None
         self.spent = 0.0
@@ -192,6 +196,7 @@ class Timer:
                 platform.node(),
                 str(building.choose_device(settings["run"]["device"])),
                 torch.get_num_threads(),
+                jit.available(),
             ],
             "evaluate": self.evaluate,
             "versions": versions(),
@@ -199,6 +204,8 @@ class Timer:
         key = digest("costs", json.dumps(depends, sort_keys=True, default=str))
         if self.cache and (known := self.cache.get(key)):
             return Costs(**json.loads(known))
+        if self.begins:
+            self.begins()
         patience = PATIENCE if self.minutes is None else math.inf  # a schedule cannot be fitted without
         costs = measure(
             settings, tokenizer, data, phases, own_code=self.own_code, evaluate=self.evaluate, patience=patience
@@ -327,7 +334,8 @@ def measure(
 
     share = min(1.0, LIKELIHOOD_ROWS / windows)
     few, fewest = _cut(data, OTHER_ROWS, len(data.validation)), _cut(data, OTHER_ROWS, OTHER_ROWS)
-    clock(fewest)  # the first time, everything is slow
+    # The first time, everything is slow: kernels are compiled, libraries choose theirs.
+    clock(fewest, **{option: 1 for option in steps if options[option]})
     proportional = clock(_cut(data, LIKELIHOOD_ROWS, max(1, round(share * len(data.validation)))))
     base = clock(few) if set(phases) != {phase for phase, entry in phases.items() if entry.size == ""} else {}
     without_steps = clock(fewest) if any(options[option] for option in steps) else {}

@@ -14,7 +14,7 @@ import torch
 from click.testing import CliRunner
 from torch import Tensor
 
-from seqgan_music import config, losses
+from seqgan_music import config, jit, losses
 from seqgan_music.algorithms import Parts
 from seqgan_music.algorithms.pretraining import DiscriminatorTraining, likelihood_epoch
 from seqgan_music.dataset import Dataset, Windows
@@ -265,9 +265,37 @@ def test_race_scales_a_textbook_with_fewer_rollouts(tmp_path: Path, monkeypatch:
     assert (schedule["schedule"]["rollouts"], schedule["schedule"]["textbook_rollouts"]) == (4, 4)
 
 
-def test_race_clocks_the_processor_and_leaves_the_kernels_out(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_program_is_raced_by_its_shortest_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    competitors = benchmark("competitors", monkeypatch)
+    track = competitors.Race(competitors.CONFIGURATIONS["tiny"], 1)
+    searched, prepare = [], Reward.for_search
+
+    def noting(reward: Reward, ids: Tensor, start: Tensor) -> Any:
+        searched.append(ids.shape)
+        return prepare(reward, ids, start)
+
+    monkeypatch.setattr(Reward, "for_search", noting)
+    laps = track.generator_step()
+    assert searched == [(4, 8)], "what roll-outs of a prefix share is scored once"
+    assert 0 < laps["scoring of roll-outs"]["program"] < laps["generator step"]["program"]
+
+
+def test_a_whole_round_of_the_textbook_has_all_rollouts(monkeypatch: pytest.MonkeyPatch) -> None:
+    competitors = benchmark("competitors", monkeypatch)
+    track = competitors.Race(competitors.CONFIGURATIONS["tiny"], 1)
+    searched, search = [], competitors.textbook.action_values
+
+    def noting(policy: Any, reward: Any, ids: Tensor, start: Tensor, uniforms: list[Tensor]) -> Tensor:
+        searched.append(uniforms[0].shape[1])
+        return search(policy, reward, ids, start, uniforms)
+
+    monkeypatch.setattr(competitors.textbook, "action_values", noting)
+    track.generator_step()
+    track.round()
+    assert searched == [1, 4], "the time of a step is scaled, that of a round is not"
+
+
+def test_race_clocks_the_processor_and_leaves_the_kernels_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     race = benchmark("race", monkeypatch)
     monkeypatch.delenv("SEQGAN_MUSIC_JIT", raising=False)
     options = ["--repeats", "1", "--no-memory", "--processor", "--no-jit", "--precision", "bfloat16"]
@@ -275,10 +303,27 @@ def test_race_clocks_the_processor_and_leaves_the_kernels_out(
     assert (result["clock"], result["conditions"]["kernels"], result["precision"]) == ("processor", False, "bfloat16")
     assert result["races"]["tiny"]["mean_difference"] < 0.05
     assert "SEQGAN_MUSIC_JIT" not in os.environ
-    capsys.readouterr()
-    for wrong in (["--processor", "--threads", "2"], ["--repeats", "0"], ["--textbook-rollouts", "0"]):
-        with pytest.raises(SystemExit):
-            race.main(["--configuration", "tiny", *wrong])
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (["--processor", "--threads", "2"], "give --threads 1"),
+        (["--repeats", "0"], "at least 1"),
+        (["--textbook-rollouts", "0"], "at least 1"),
+        (["--quality", "--folder", "nowhere"], "--folder nowhere"),
+        (["--json", "nowhere/race.json"], "cannot be written"),
+        (["--json", "."], "cannot be written"),
+    ],
+)
+def test_race_refuses_what_cannot_be_meant_before_it_measures(
+    options: list[str], says: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    race = benchmark("race", monkeypatch)
+    monkeypatch.setattr(race, "_measured", None)
+    with pytest.raises(SystemExit):
+        race.main(["--configuration", "tiny", *options])
+    assert says in capsys.readouterr().err
 
 
 def test_precision_is_the_programs_alone(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -384,14 +429,17 @@ def test_whole_job_gives_shares_of_the_whole_schedule(
     whole_job = benchmark("whole_job", monkeypatch)
     before = [vars(owner)[name] for functions in whole_job.WORK.values() for owner, name in functions]
     tiny_settings["algorithm"]["rounds"] = 40
-    few = {"mle": 1, "discriminator": 1, "adversarial": 1}
+    few = {"mle": 1, "discriminator": 1, "adversarial": 2}
+    monkeypatch.setattr(whole_job.measuring.Clock, "lap", lambda _: 1.0)  # whatever is done takes a second
     result = whole_job.shares(tiny_corpus, tiny_settings, tmp_path / "run", few)
     work = result["work"]
+    steps = 2 * tiny_settings["algorithm"].get("g_steps", 1)
+    assert work["policy updates"]["seconds"] == pytest.approx(40 / 2 * steps)
     assert set(work) <= {*whole_job.WORK, whole_job.ELSE}
     assert set(whole_job.NETWORKS) < set(work)
     assert sum(found["share"] for found in work.values()) == pytest.approx(1)
     assert 0 < result["outside"] < 1
-    assert work["policy updates"]["seconds"] / 40 < result["seconds"] / 40 < 30
+    assert result["seconds"] == pytest.approx(sum(found["seconds"] for found in work.values()))
     assert result["first_record"] > 0
     assert [vars(owner)[name] for functions in whole_job.WORK.values() for owner, name in functions] == before
     told = whole_job.describe({"starts": {"all known": [2.0, 1.0, 4.0]}, "whole": result})
@@ -414,8 +462,32 @@ def test_whole_job_stops_at_the_first_epoch(few_tunes: Path, tmp_path: Path, mon
     assert 0.1 < whole_job.seconds_to_first_epoch([str(few_tunes), *small], tmp_path / "cache", run) < 120
     assert (run / "config.toml").is_file()
     assert not (run / "metrics.jsonl").read_text()
+    assert list((tmp_path / "cache" / "kernels").rglob("*.nbi")) or not jit.available(), "compiled anew"
     with pytest.raises(RuntimeError, match="did not begin"):
         whole_job.seconds_to_first_epoch([str(tmp_path / "nothing")], tmp_path / "cache", tmp_path / "other")
+
+
+def test_whole_job_refuses_a_preset_there_is_not(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    whole_job = benchmark("whole_job", monkeypatch)
+    result = CliRunner().invoke(whole_job.main, [str(tmp_path), "--preset", "nothing"])
+    assert result.exit_code == 2
+    assert "unknown preset 'nothing'" in result.output
+
+
+def test_whole_job_starts_with_as_many_threads_as_it_was_given(
+    few_tunes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole_job = benchmark("whole_job", monkeypatch)
+    begun = []
+
+    def begin(command: list[str], *, env: dict[str, str], **_: Any) -> SimpleNamespace:
+        begun.append(env["OMP_NUM_THREADS"])
+        return SimpleNamespace(returncode=0, stdout="0.0")
+
+    monkeypatch.setattr(whole_job.subprocess, "run", begin)
+    with whole_job.measuring.settings(3):
+        whole_job.seconds_to_first_epoch([str(few_tunes)], tmp_path / "cache", tmp_path / "run")
+    assert begun == ["3"]
 
 
 def test_race_of_the_oracle_writes_what_the_readme_promises(

@@ -70,6 +70,16 @@ def test_of_equal_windows_one_has_the_gradient(way):
     assert embedded.grad.sum(2).tolist() == [[WIDTH, WIDTH] + [0] * (LENGTH - 2)] * 2
 
 
+@pytest.mark.parametrize("step", [0, 5, LENGTH - 1])
+def test_nan_is_not_lost(way, step):
+    embedded, weights = tensors()
+    embedded = embedded.detach()
+    embedded[3, step] = torch.nan
+    found = max_over_time(embedded, weights)
+    assert torch.equal(found.isnan(), by_definition(embedded, weights).isnan())
+    assert found[3].isnan().all()
+
+
 def test_only_the_gradients_there_are_to_be_are_needed(way):
     embedded, weights = tensors()
     frozen = [weight.detach() for weight in weights]
@@ -79,6 +89,13 @@ def test_only_the_gradients_there_are_to_be_are_needed(way):
     max_over_time(embedded.detach(), weights).sum().backward()
     for weight, gradient in zip(weights, expected[1:], strict=True):
         torch.testing.assert_close(weight.grad, gradient)
+
+
+@pytest.mark.parametrize("differentiable", [False, True])
+def test_no_sequences_have_no_maxima(way, differentiable):
+    embedded, weights = tensors()
+    with torch.set_grad_enabled(differentiable):
+        assert max_over_time(embedded[:0], weights).shape == (0, sum(number for _, number in TABLE))
 
 
 def test_products_in_bfloat16_stay_within_its_rounding(way):

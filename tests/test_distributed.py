@@ -13,10 +13,12 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+import tomli_w
 import torch
 from click.testing import CliRunner
 from seqgan_music_cli.main import main as command
 from torch import Tensor
+from torch.utils._pytree import tree_leaves
 
 from seqgan_music import distributed, losses
 from seqgan_music.algorithms import Parts
@@ -238,7 +240,7 @@ def test_what_is_compared_depends_on_what_is_shared_out(results):
             assert value.isfinite().all(), name
     assert len(alone["values of 4"].unique()) > 20
     assert not torch.equal(alone["bce: D"], alone["lsgan: D"])
-    assert alone["MaximumLikelihood's weights"].shape == alone["ScheduledSampling's weights"].shape
+    assert not torch.equal(alone["MaximumLikelihood's weights"], alone["ScheduledSampling's weights"])
 
 
 def assert_equal_to_rounding(log: list[dict], other: list[dict]) -> None:
@@ -304,6 +306,7 @@ def test_where_one_process_is_killed_the_others_end_with_one_line_and_one_proces
     [
         (["generate", "run"], "start generate without torchrun"),
         (["train", "midi_data/", "--minutes", "3"], "--minutes clocks a training of one process"),
+        (["train", "midi_data/", "--no-such-option"], "No such option"),
     ],
 )
 def test_what_several_processes_cannot_do_is_refused_by_one_of_them(monkeypatch, rank, arguments, told):
@@ -324,6 +327,8 @@ def test_what_several_processes_cannot_do_is_refused_by_one_of_them(monkeypatch,
         ({"RANK": "0", "WORLD_SIZE": "2"}, "not LOCAL_RANK, MASTER_ADDR, MASTER_PORT"),
         (environment(2, 2, 1), "must lie below WORLD_SIZE 2"),
         ({**environment(0, 2, 1), "RANK": "first"}, "whole numbers"),
+        ({**environment(0, 2, 1), "MASTER_PORT": "first"}, "whole numbers"),
+        (environment(0, 2, 99999), "not be 99999"),
     ],
 )
 def test_half_an_environment_is_refused(monkeypatch, variables, told):
@@ -336,6 +341,62 @@ def test_half_an_environment_is_refused(monkeypatch, variables, told):
     done = CliRunner().invoke(command, ["train", "midi_data/"])
     assert done.exit_code == 2
     assert told in done.output
+
+
+@pytest.mark.parametrize("variables", [{"RANK": "3"}, {"WORLD_SIZE": "4"}, {"RANK": "0", "WORLD_SIZE": "1"}])
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [(["generate", "nothing"], "is not a run"), (["train"], "name a folder"), (["train", "--minutes", "3"], "folder")],
+)
+def test_what_a_scheduler_sets_for_itself_is_no_torchrun(monkeypatch, tmp_path, variables, arguments, told):
+    monkeypatch.chdir(tmp_path)
+    for name in distributed.VARIABLES:
+        monkeypatch.delenv(name, raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    assert distributed.launched() == 1
+    done = CliRunner().invoke(command, arguments)
+    assert done.exit_code == 2
+    assert told in done.output
+
+
+def test_a_folder_that_is_not_there_ends_all_processes_with_one_line(tmp_path):
+    done = subprocess.run(
+        [*TORCHRUN, "-m", "seqgan_music", "train", str(tmp_path / "nowhere")],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=100,
+    )
+    assert done.returncode == 1
+    assert done.stderr.count("seqgan-music: ") == 1, done.stderr
+    assert "Aborted" not in done.stderr
+
+
+def test_where_one_run_of_a_group_fails_all_processes_end(tmp_path, tiny_settings, few_tunes):
+    tiny_settings["algorithm"]["generator_learning_rate"] = 1e38
+    (tmp_path / "tiny.toml").write_text(tomli_w.dumps(tiny_settings), "utf-8")
+    group = ["--seeds", "2", "-c", "tiny.toml", "-o", "group", "--no-evaluate"]
+    port = free_port()
+    leader, other = (
+        subprocess.Popen(
+            [sys.executable, "-m", "seqgan_music", "train", str(few_tunes), *group],
+            env=environment(rank, 2, port),
+            stderr=subprocess.PIPE,
+            text=True,
+            cwd=tmp_path,
+        )
+        for rank in (0, 1)
+    )
+    try:
+        said = leader.communicate(timeout=60)[1].splitlines()
+        assert other.communicate(timeout=60) == (None, "")
+    finally:
+        leader.kill()
+        other.kill()
+    assert (leader.returncode, other.returncode) == (1, 0)
+    assert said[-1].startswith("seqgan-music: seed 1 failed: g_loss is ")
+    assert said[-1].endswith("goes on with the other seeds: seqgan-music train --resume group")
 
 
 def test_one_process_of_torchrun_is_alone(monkeypatch):
@@ -364,6 +425,17 @@ def test_random_numbers_that_are_not_of_the_batch_are_refused(monkeypatch):
     rng = torch.Generator()
     with distributed.batch(4), pytest.raises(RuntimeError, match="not that of the batch"):
         distributed.rand((3, 2), rng, torch.device("cpu"))
+
+
+def test_what_other_processes_are_sent_is_in_main_memory(tiny_experiment, tmp_path, monkeypatch):
+    made = tiny_experiment(tmp_path / "run")
+    next(iter(made))
+    sent = torch.zeros(3)
+    monkeypatch.setattr(torch.Tensor, "cpu", lambda tensor: sent)
+    job = made._job()
+    found = [leaf for leaf in tree_leaves((job["parts"], job["algorithm"])) if isinstance(leaf, torch.Tensor)]
+    assert len(found) > 50
+    assert all(tensor is sent for tensor in found)
 
 
 def test_devices_on_which_several_processes_cannot_compute_are_refused(monkeypatch):

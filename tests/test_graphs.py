@@ -14,18 +14,19 @@ import torch
 
 from seqgan_music import building, graphs
 from seqgan_music.algorithms import Parts
-from seqgan_music.algorithms.pretraining import DiscriminatorTraining
+from seqgan_music.algorithms.pretraining import DiscriminatorTraining, likelihood_epoch
 from seqgan_music.dataset import Dataset, Windows
 from seqgan_music.discriminators.cnn import CNNDiscriminator
 from seqgan_music.errors import SeqganMusicWarning
 from seqgan_music.generators.lstm import LSTMGenerator
-from seqgan_music.graphs import REHEARSALS, Graphs, tensors_of
+from seqgan_music.graphs import REHEARSALS, Graphs, state_of_training, tensors_of
 from seqgan_music.losses import (
     BinaryCrossEntropy,
     LeastSquares,
     WassersteinClipping,
     WassersteinGradientPenalty,
 )
+from seqgan_music.modes import set_rng
 from seqgan_music.optimizers import Adam
 from seqgan_music.rewards import Reward
 from seqgan_music.rollout import action_values
@@ -213,12 +214,32 @@ def test_weights_and_moments_are_what_a_training_finds_where_it_stands():
     _, network = networks()
     optimizer = Adam(network.parameters(), 1e-2)
     weights = list(network.parameters())
-    assert [each.data_ptr() for each in tensors_of(network, optimizer)] == [each.data_ptr() for each in weights]
+    assert [each.data_ptr() for each in tensors_of(network)] == [each.data_ptr() for each in weights]
     network.eval()(sequences(2, 1)).sum().backward()
     optimizer.step()
-    assert len(list(tensors_of(network, optimizer))) == 4 * len(weights)
+    found = list(state_of_training(network, optimizer))
+    assert sum(isinstance(each, torch.Tensor) for each in found) == 4 * len(weights)
+    assert 1e-2 in [each for each in found if isinstance(each, float)], "the learning rate"
     generator, _ = networks()
     assert len(list(tensors_of(generator))) == len(list(generator.parameters())) + 1  # the ids never drawn
+
+
+def test_another_learning_rate_is_recorded_anew():
+    """A CUDA graph keeps the number that it was recorded with."""
+    recorder = Plain()
+    made = parts(recorder)
+    options = {"sets": 1, "epochs": 1, "samples": 0, "batch_size": 8, "learning_rate": 1e-2}
+    of_d, of_g = DiscriminatorTraining(made, **options), Adam(made.generator.parameters(), 1e-2)
+    set_rng(made.generator, made.rng)
+    real, fake = sequences(40, 4), sequences(40, 5)
+    for number, rate in enumerate((1e-2, 1e-3), 1):
+        for optimizer in (of_d.optimizer, of_g):
+            optimizer.param_groups[0]["lr"] = rate
+        of_d.train_epoch(real, fake)
+        likelihood_epoch(made, of_g, 4, clip=5.0)
+        assert recorder.recorded == 2 * number
+    likelihood_epoch(made, of_g, 4, clip=1.0)
+    assert recorder.recorded == 5
 
 
 @pytest.mark.parametrize("memory_budget", [1, 30_000, 2**30])

@@ -4,6 +4,7 @@ import importlib
 import subprocess
 import sys
 import threading
+import time
 
 import numpy as np
 import pytest
@@ -70,9 +71,10 @@ def test_the_environment_and_a_missing_numba_say_no(monkeypatch):
 
 
 @COMPILED
-def test_a_numba_that_cannot_be_imported_is_told_once(monkeypatch):
+@pytest.mark.parametrize("kind", [ImportError, OSError])
+def test_a_numba_that_cannot_be_imported_is_told_once(kind, monkeypatch):
     def fail(name):
-        raise ImportError("Numba needs another NumPy")
+        raise kind("Numba needs another NumPy")
 
     monkeypatch.setattr(importlib, "import_module", fail)
     jit._numba.cache_clear()
@@ -149,6 +151,28 @@ def test_an_error_in_one_of_many_ends_the_others(threads):
     with pytest.raises(ValueError, match="in one"):
         list(jit.each_in_a_thread(work, range(10_000)))
     assert len(begun) < 10_000
+
+
+def test_threads_are_kept_for_work_of_any_size(threads):
+    seen = set()
+    for count in (9, 2, 9, 2, 9):
+        jit.in_threads(lambda first, last: seen.add(threading.current_thread()), count)
+    assert len(seen) <= threads
+
+
+def test_nobody_works_on_after_an_error(threads):
+    ended = []
+
+    def work(first, last):
+        if first == 3:
+            raise ValueError("in a part")
+        if first == 6:
+            time.sleep(0.2)
+        ended.append(first)
+
+    with pytest.raises(ValueError, match="in a part"):
+        jit.in_threads(work, 9)
+    assert sorted(ended) == [0, 6]
 
 
 def test_an_error_in_a_thread_comes_out(threads):

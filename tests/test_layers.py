@@ -11,7 +11,7 @@ ROOT = Path(__file__).parent.parent
 LAYERS = [
     {"errors", "modes", "versions", "notes", "registry", "config", "presets", "pretrained", "files"}
     | {"midi_events", "melody", "processes", "cache", "token_file"}
-    | {"jit", "graphs", "precision", "distributed"},
+    | {"jit", "threads", "graphs", "precision", "distributed"},
     {"midi", "scores", "tokenizers", "objectives", "generators", "discriminators", "losses", "optimizers", "metrics"},
     {"corpus", "sampling", "transposition", "sound"},
     {"rollout", "dataset", "rewards", "bundled"},

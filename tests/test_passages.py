@@ -48,6 +48,14 @@ def test_nan_is_not_lost():
     assert mean.isnan().tolist() == strongest.isnan().tolist() == [[True], [False]]
 
 
+@pytest.mark.parametrize("beyond", [-1, 7, 10**9])
+def test_a_token_beyond_the_vocabulary_is_refused(beyond):
+    ids, alike = example(5, 40)
+    ids[-1, -1] = beyond
+    with pytest.raises(IndexError):
+        passages_of_tokens(ids, alike, 3)
+
+
 def test_threads_change_nothing(monkeypatch):
     monkeypatch.setattr(passages, "ROWS_FOR_A_THREAD", 1)
     ids, alike = example(40, 30)

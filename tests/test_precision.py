@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from seqgan_music import building, config, precision, run_settings
+from seqgan_music import config, precision, run_settings
 from seqgan_music.errors import UsageError
 from seqgan_music.experiment import Experiment
 from seqgan_music.run import Run
@@ -106,4 +106,3 @@ def test_a_network_of_ones_own_need_not_know_of_it():
     network = torch.nn.Linear(2, 2)
     precision.apply("bfloat16", network)
     assert network(torch.ones(1, 2)).dtype == torch.float32
-    assert building.precision is precision

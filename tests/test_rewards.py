@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from seqgan_music import dataset, registry
+from seqgan_music import dataset, registry, rewards
 from seqgan_music.dataset import Dataset, Windows
 from seqgan_music.errors import UsageError
 from seqgan_music.losses import BinaryCrossEntropy
@@ -146,6 +146,21 @@ def test_what_looks_at_a_batch_does_not_depend_on_how_many_batches_are_scored_at
     together = made(ids, group, group)
     apart = [made(ids[rows], group[rows] - group[rows[0]], group[rows]) for rows in torch.arange(40).split(8)]
     torch.testing.assert_close(together, torch.cat(apart))
+
+
+@pytest.mark.parametrize("rescale", ["none", "batch"])
+def test_so_many_melodies_are_read_at_once(rescale, monkeypatch):
+    rng = torch.Generator().manual_seed(0)
+    ids, group = torch.randint(0, 8, (40, 6), generator=rng), torch.arange(10).repeat_interleave(4)
+    objectives = {"ratio_of_steps": (terms.read("ratio_of_steps"), 1.0), "tonality": (terms.read("tonality"), 0.5)}
+    made = Reward(Scores(), BinaryCrossEntropy(), GRID, objectives, 0.5, rescale=rescale)
+    expected, means = made(ids, group, group), made.means()
+    sizes, read = [], GRID.melodies
+    monkeypatch.setattr(GRID, "melodies", lambda rows, start: sizes.append(len(rows)) or read(rows, start))
+    monkeypatch.setattr(rewards, "MELODIES_AT_ONCE", 7)
+    assert torch.equal(made(ids, group, group), expected)
+    assert made.means() == pytest.approx(means)
+    assert sizes == [7, 7, 7, 7, 7, 5]
 
 
 def test_lambda_follows_its_schedule():

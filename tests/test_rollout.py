@@ -9,7 +9,7 @@ from torch import nn
 from seqgan_music import jit
 from seqgan_music.generators.lstm import LSTMGenerator
 from seqgan_music.modes import Dropout
-from seqgan_music.rollout import action_values, blocks, complete, read_prefixes, rollout_uniforms
+from seqgan_music.rollout import action_values, blocks, complete, read_prefixes, rollout_uniforms, sections
 
 END, PAD = 2, 3
 START = torch.tensor([4, 4])
@@ -233,15 +233,22 @@ def test_threads_change_no_value(budget, back_end, threads, monkeypatch):
 @pytest.mark.parametrize(("budget", "rollouts"), [*itertools.product([1, 300, 5_000, 10**9], [1, 3, 16])])
 def test_blocks_cover_every_prefix_and_rollout_once(budget, rollouts):
     length = 9
+    ids = torch.zeros(2, length, dtype=torch.int64)
     found = [
-        (t, n) for lengths, numbers in blocks(Bigram(), 2, length, rollouts, budget) for t in lengths for n in numbers
+        (t, n)
+        for section in sections(2, length, rollouts, 7 * budget)
+        for lengths, numbers in blocks(Bigram(), ids, *section, budget)
+        for t in lengths
+        for n in numbers
     ]
     assert sorted(found) == sorted(itertools.product(range(1, length), range(rollouts)))
 
 
 def test_blocks_keep_to_the_budget():
     lane = 4 * Bigram.floats_per_row + 8 * 9
-    for lengths, numbers in blocks(Bigram(), 2, 9, 16, 40 * lane):
+    for lengths, numbers in blocks(Bigram(), torch.zeros(2, 9), range(1, 9), range(16), 40 * lane):
+        assert len(lengths) * len(numbers) * 2 <= 40
+    for lengths, numbers in sections(2, 9, 16, 40 * 8 * 9):
         assert len(lengths) * len(numbers) * 2 <= 40
 
 

@@ -146,6 +146,21 @@ def test_the_kernel_s_exponential_is_one():
     assert sampling._exponential(np.float32(0), True) == pytest.approx(1, abs=2e-7)
 
 
+NEGATIVE_NAN = torch.tensor(-4194304, dtype=torch.int32).view(torch.float32).item()  # that of ∞ − ∞ on most processors
+
+
+@pytest.mark.parametrize("vocabulary", [1, 5, 64, 1500])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+@pytest.mark.parametrize("value", [torch.nan, NEGATIVE_NAN, torch.inf, -torch.inf])
+def test_of_what_is_not_finite_some_id_is_drawn(value, dtype, vocabulary, back_end):
+    # So that a training whose weights are NaN comes to its loss, which says so.
+    logits = torch.zeros(4, vocabulary)
+    logits[0], logits[1, 0], logits[2, -1], logits[3, vocabulary // 2] = value, value, value, value
+    drawn = sampling.draw(logits.to(dtype), torch.linspace(0, 1 - 2**-24, 5).expand(4, 5))
+    assert drawn.min() >= 0
+    assert drawn.max() < vocabulary
+
+
 def test_pad_follows_end_and_nothing_else_is_pad_or_start(generator):
     ids = sampled(generator)
     for row in ids.tolist():

@@ -122,6 +122,17 @@ def test_threads_and_rows_change_nothing(back_end, threads, monkeypatch):
     assert found[0][0].equal(torch.cat([max_over_time(rows, table, LAYERS) for rows in ids.split(7)]))
 
 
+@pytest.mark.parametrize("beyond", [-1, 7, 10**9])
+def test_a_token_beyond_the_vocabulary_is_refused(beyond, back_end):
+    table = table_of(*weights(7))
+    lanes = completions(7, range(2, 5))
+    lanes[:, -1, -1, -1] = beyond
+    with pytest.raises((IndexError, RuntimeError)):
+        max_over_time(lanes.flatten(0, 2), table, LAYERS)
+    with pytest.raises((IndexError, RuntimeError)):
+        max_over_time_of_completions(lanes, range(2, 5), table, LAYERS)
+
+
 @pytest.mark.parametrize("value", [torch.nan, torch.inf, -torch.inf])
 def test_what_is_not_finite_is_not_lost(value, back_end):
     table = torch.zeros(3, 2)
@@ -240,6 +251,18 @@ def test_own_discriminators_are_just_called():
     scores = scores_in_search(discriminator)(lanes, lengths)
     assert scores.equal(scores_of(discriminator, lanes.flatten(0, 2)).view(lanes.shape[:3]))
     assert sum(discriminator.rows) == 2 * lanes[..., 0].numel()
+
+
+def test_a_derived_class_that_changes_its_scores_alone_is_asked_for_them():
+    class Louder(CNNDiscriminator):
+        def forward(self, ids):
+            return 2 * super().forward(ids)
+
+    discriminator = Louder(7, LENGTH)
+    discriminator.reset_parameters(torch.Generator().manual_seed(0))
+    lanes = completions(7, range(2, 5))
+    expected = scores_of(discriminator, lanes.flatten(0, 2)).view(lanes.shape[:3])
+    torch.testing.assert_close(scores_in_search(discriminator)(lanes, range(2, 5)), expected)
 
 
 @pytest.mark.parametrize("options", [{}, {"uniqueness": True}])

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from seqgan_music import building, checkpoint, config, experiment, run_settings, timing
+from seqgan_music import building, checkpoint, config, experiment, jit, run_settings, timing
 from seqgan_music.cache import Cache
 from seqgan_music.errors import UsageError
 from seqgan_music.experiment import Experiment
@@ -80,6 +80,26 @@ def test_the_full_cost_is_told_from_small_parts(samples, windows, tmp_path, monk
     assert len(list(algorithm)) == 18
     assert timer.estimate.seconds == pytest.approx(time.perf_counter.now - before)
     assert timer.spent < timer.estimate.seconds, "only a part was run"
+
+
+def test_what_is_slow_the_first_time_is_not_taken_for_a_step(windows, tmp_path, monkeypatch):
+    """Such as a kernel that is compiled when it is first used."""
+    settings, tokenizer, data = windows
+    first = "self.first() + 0.5 * self.g"
+    (tmp_path / "own.py").write_text(f"""{PROPORTIONAL.replace("0.5 * self.g", first)}
+    def first(self):
+        new = {{step for step in "gd" if getattr(self, step)}} - time.perf_counter.compiled
+        time.perf_counter.compiled |= new
+        return 50.0 * len(new)
+""")
+    settings = run_settings.resolve({**settings, "algorithm": {"name": f"{tmp_path / 'own.py'}:Proportional"}})
+    monkeypatch.setattr(time, "perf_counter", Clock())
+    monkeypatch.setattr(time.perf_counter, "compiled", set(), raising=False)
+    monkeypatch.setattr(timing, "PATIENCE", math.inf)
+    timer = Timer()
+    timer(settings, tokenizer, data)
+    expected = 4 + 0.5 * 3 * 8 + 0.02 * 2 * len(data.train)
+    assert timer.estimate.costs.records["adversarial"] == pytest.approx(expected)
 
 
 @pytest.mark.parametrize(
@@ -271,12 +291,18 @@ def test_a_machine_too_busy_for_an_estimate_is_no_reason_to_wait(windows, monkey
 
 def test_costs_are_found_again_unless_a_schedule_is_fitted(windows, monkeypatch, tmp_path):
     settings, tokenizer, data = windows
-    first = Timer(cache=Cache(tmp_path))
+    told = []
+    first = Timer(cache=Cache(tmp_path), begins=lambda: told.append("clocking"))
     first(settings, tokenizer, data)
     monkeypatch.setattr(timing, "measure", lambda *_, **__: pytest.fail("clocked again"))
-    again = Timer(cache=Cache(tmp_path))
+    again = Timer(cache=Cache(tmp_path), begins=lambda: told.append("clocking again"))
     again(settings, tokenizer, data)
+    assert told == ["clocking"]
     assert again.estimate == first.estimate
     for other in (Timer(1.0, cache=Cache(tmp_path)), Timer(cache=Cache(tmp_path), evaluate=False)):
         with pytest.raises(pytest.fail.Exception):
             other(settings, tokenizer, data)
+    compiled = jit.available()
+    monkeypatch.setattr(jit, "available", lambda: not compiled)
+    with pytest.raises(pytest.fail.Exception):
+        Timer(cache=Cache(tmp_path))(settings, tokenizer, data)

@@ -16,7 +16,7 @@ from seqgan_music.algorithms import Parts
 from seqgan_music.algorithms.record import Phase, Record
 from seqgan_music.dataset import Windows
 from seqgan_music.errors import UsageError
-from seqgan_music.graphs import Graphs, tensors_of
+from seqgan_music.graphs import Graphs, state_of_training
 from seqgan_music.losses import likelihood_loss_of, log_prob_of
 from seqgan_music.modes import evaluating, set_rng
 from seqgan_music.optimizers import Adam
@@ -173,7 +173,7 @@ class DiscriminatorTraining:
         set_rng(discriminator, rng)
         discriminator.train()
         total, count = torch.zeros((), device=real.device), 0
-        graphs, state = _graphs(self.parts), functools.partial(tensors_of, discriminator, self.optimizer)
+        graphs, state = _graphs(self.parts), functools.partial(state_of_training, discriminator, self.optimizer)
         orders = [
             torch.randperm(len(ids), generator=rng, device=ids.device).split(self.batch_size) for ids in (real, fake)
         ]
@@ -236,10 +236,10 @@ def likelihood_epoch(
     generator, dataset = parts.generator, parts.dataset
     total, count = torch.zeros((), device=dataset.train.ids.device), 0
     learn = functools.partial(likelihood_step, generator, optimizer, clip, pad_id=dataset.pad_id)
-    graphs, state = _graphs(parts), functools.partial(tensors_of, generator, optimizer)
+    graphs, state = _graphs(parts), functools.partial(state_of_training, generator, optimizer)
     for ids, start in dataset.train.batches(batch_size, parts.rng):
         read = ids if inputs is None else inputs(ids, start)
-        loss = graphs.run(("likelihood", id(optimizer)), learn, read, start, ids, state=state)
+        loss = graphs.run(("likelihood", id(optimizer), clip), learn, read, start, ids, state=state)
         total, count = total + loss, count + 1
     return distributed.summed(total).item() / count
 

@@ -20,7 +20,8 @@ A discriminator is a `torch.nn.Module` with these members; one line here makes i
 ``for_search() -> callable(lanes (t, n, B, T), lengths) -> scores (t, n, B), or None``
     May be left out: a shorter way to the same scores while the weights stand still, in eval mode without gradients. All
     of ``lanes[i, :, b]`` begin with the same ``lengths[i]`` tokens, those of ``lanes[i − 1, :, b]`` and one more; so
-    what they share need not be computed again. None where there is no such way.
+    what they share need not be computed again. None where there is no such way. On a processor several threads call it
+    at once. A derived class that changes ``forward`` alone is not asked for it.
 ``product_dtype``
     May be left out: a class attribute, None, in whose place ``[run] precision`` puts the dtype of large matrix products
     and of tables of what they give. None is the dtype of the weights. Weights and what is summed over many terms stay

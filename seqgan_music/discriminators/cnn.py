@@ -142,11 +142,12 @@ class CNNDiscriminator(nn.Module):
             return None
         with torch.no_grad():
             table, bias, alike = self._table(weight, kept=True), self._bias(), self._alike(weight)
+            highway = self._highway_weight()
 
         def scores(lanes: Tensor, lengths: range) -> Tensor:
             strongest = max_over_time_of_completions(lanes, lengths, table, self.layers).flatten(0, 2).add_(bias)
             returning = self._returning_tokens(lanes.flatten(0, 2), alike)
-            return self._head(strongest, returning).view(lanes.shape[:3])
+            return self._head(strongest, returning, highway).view(lanes.shape[:3])
 
         return scores
 
@@ -200,10 +201,11 @@ class CNNDiscriminator(nn.Module):
         before = earlier(embedded.shape[1], self.self_similarity, embedded.device).expand(len(embedded), -1, -1)
         return passages_that_return((unit @ unit.transpose(1, 2)).gather(2, before))
 
-    def _head(self, strongest: Tensor, returning: tuple[Tensor, ...]) -> Tensor:
-        """Scores from the filters' maxima (B, F) and both measures (B, K) of what returns."""
+    def _head(self, strongest: Tensor, returning: tuple[Tensor, ...], highway: Tensor | None = None) -> Tensor:
+        """Scores from the filters' maxima (B, F) and both measures (B, K) of what returns; `highway` spares
+        `_highway_weight`."""
         together = torch.cat([strongest.relu(), *returning], 1)
-        change, gate = self._highway(together).chunk(2, 1)
+        change, gate = self._highway(together, self._highway_weight() if highway is None else highway).chunk(2, 1)
         if torch.is_grad_enabled():
             together = torch.lerp(together, change.relu(), gate.sigmoid())
         else:  # in place, for fresh memory takes longer than what is written into it
@@ -211,13 +213,16 @@ class CNNDiscriminator(nn.Module):
         scores: Tensor = self.output(self.dropout(together)).squeeze(1)
         return scores
 
-    def _highway(self, features: Tensor) -> Tensor:
+    def _highway_weight(self) -> Tensor:
+        """The highway layer's weight (2 · features, features) as it is multiplied with."""
+        weight = self.highway.weight
+        return weight if self.product_dtype is None else weight.to(self.product_dtype)
+
+    def _highway(self, features: Tensor, weight: Tensor) -> Tensor:
         """The highway layer's two halves before their nonlinearities, (B, 2 · features)."""
-        if self.product_dtype is None:
-            transformed: Tensor = self.highway(features)
-            return transformed
-        product = F.linear(features.to(self.product_dtype), self.highway.weight.to(self.product_dtype))
-        return product.to(features.dtype).add_(self.highway.bias)
+        if weight.dtype == features.dtype:
+            return F.linear(features, weight, self.highway.bias)
+        return F.linear(features.to(weight.dtype), weight).to(features.dtype).add_(self.highway.bias)
 
 
 def _filters(filters: str | Sequence[Sequence[int]], length: int) -> list[tuple[int, int]]:

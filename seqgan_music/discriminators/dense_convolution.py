@@ -63,12 +63,12 @@ def _matrix(weight: Tensor, dtype: torch.dtype) -> Tensor:
 
 def _values(embedded: Tensor, matrices: Sequence[Tensor]) -> Any:
     """For each width in turn the values (B, P, F) of its filters in P windows."""
-    batch, _, width = embedded.shape
-    flat = embedded.reshape(batch, -1)
+    batch, length, width = embedded.shape
+    flat = embedded.flatten(1)
     for matrix in matrices:
         size = matrix.shape[1]
         windows = flat.unfold(1, size, width).reshape(-1, size)
-        yield (windows @ matrix.t()).view(batch, -1, len(matrix))
+        yield (windows @ matrix.t()).view(batch, length - size // width + 1, len(matrix))
 
 
 class _MaxOverTime(torch.autograd.Function):
@@ -98,7 +98,7 @@ class _MaxOverTime(torch.autograd.Function):
         columns = np.cumsum([0, *map(len, matrices)])
         of_weights = [matrix.new_empty(len(matrix), width, matrix.shape[1] // width) for matrix in matrices]
         of_embedded = torch.zeros_like(embedded)
-        flat, of_flat = embedded.flatten(1).numpy(), of_embedded.view(len(embedded), -1).numpy()
+        flat, of_flat = embedded.flatten(1).numpy(), of_embedded.flatten(1).numpy()
         worth, windows = grad.contiguous().numpy(), where.numpy()
         rows, results = ([tensor.numpy() for tensor in each] for each in (matrices, of_weights))
 
@@ -120,8 +120,8 @@ class _MaxOverTime(torch.autograd.Function):
 
 @jit.kernel
 def _largest(values: Any, best: Any, where: Any, column: int, first: int, last: int) -> None:
-    """Of rows first ... last of values (B, P, F) the largest in P, and its place, into columns of best and where; the
-    first of several."""
+    """Of rows first ... last − 1 of values (B, P, F) the largest in P, and its place, into columns of best and where;
+    the first of several. What is NaN stays the largest, as in PyTorch."""
     _, places, filters = values.shape
     for b in range(first, last):
         strongest, at = best[b, column : column + filters], where[b, column : column + filters]
@@ -130,7 +130,7 @@ def _largest(values: Any, best: Any, where: Any, column: int, first: int, last: 
             at[f] = 0
         for p in range(1, places):
             for f in range(filters):
-                if values[b, p, f] > strongest[f]:
+                if not values[b, p, f] <= strongest[f] and strongest[f] == strongest[f]:
                     strongest[f] = values[b, p, f]
                     at[f] = p
 

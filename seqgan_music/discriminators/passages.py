@@ -63,7 +63,8 @@ class _Passages(torch.autograd.Function):
         ids = ids.contiguous()
         mean, strongest = (alike.new_empty(len(ids), count) for _ in range(2))
         where = torch.empty(mean.shape, dtype=torch.int32)
-        tokens, table, *found = (each.detach().contiguous().numpy() for each in (ids, alike, mean, strongest, where))
+        tokens = jit.rows(ids, len(alike))
+        table, *found = (each.detach().contiguous().numpy() for each in (alike, mean, strongest, where))
 
         def work(first: int, last: int) -> None:
             _returning(first, last, tokens, table, *found)
@@ -115,9 +116,9 @@ def _returning(first: int, last: int, ids: Array, alike: Array, mean: Array, str
                     for k in range(count):
                         total[k] += part[k]
                 for k in range(count):
-                    kept = best[k] >= total[k] or best[k] != best[k]
-                    last_step[k] = last_step[k] if kept else step
-                    best[k] = best[k] if kept else total[k]
+                    if not total[k] <= best[k] and best[k] == best[k]:
+                        last_step[k] = step
+                        best[k] = total[k]
         for k in range(count):
             whole[k] /= length - 1 - k
             best[k] /= passage

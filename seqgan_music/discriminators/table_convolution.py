@@ -97,7 +97,7 @@ def max_over_time_of_completions(
     strongest = table.new_empty(*lanes.shape[:3], sum(filters for _, filters in layers))
     if not jit.available() or table.device.type != "cpu":
         return max_over_time(lanes.flatten(0, 2), table, layers).view_as(strongest)
-    tokens, rows, out = lanes.contiguous().numpy(), table.detach().numpy(), strongest.numpy()
+    tokens, rows, out = jit.rows(lanes, len(table)), table.detach().numpy(), strongest.numpy()
 
     def work(first: int, last: int) -> None:
         kernels.largest_sums_of_completions(rows, *_arrays(layers), tokens, lengths.start, first, last, out)
@@ -148,7 +148,7 @@ def _by_kernel(
     """The largest sums (B, ΣF), and, if asked for, where their windows begin."""
     strongest = table.new_empty(len(ids), sum(filters for _, filters in layers))
     where = torch.empty(strongest.shape if differentiable else (0, 0), dtype=torch.int32)
-    tokens, rows, out, windows = ids.contiguous().numpy(), table.detach().numpy(), strongest.numpy(), where.numpy()
+    tokens, rows, out, windows = jit.rows(ids, len(table)), table.detach().numpy(), strongest.numpy(), where.numpy()
 
     def work(first: int, last: int) -> None:
         kernels.largest_sums(rows, *_arrays(layers), tokens, first, last, out, windows)

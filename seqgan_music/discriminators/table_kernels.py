@@ -40,8 +40,8 @@ def add_rows(total: Array, table: Array, ids: Array, first: int, last: int, colu
 def keep_larger(largest: Array, total: Array, filters: int) -> None:
     """Take over what is larger in `total`."""
     for j in range(filters):
-        kept = largest[j] >= total[j] or largest[j] != largest[j]
-        largest[j] = largest[j] if kept else total[j]
+        if not total[j] <= largest[j] and largest[j] == largest[j]:
+            largest[j] = total[j]
 
 
 @jit.kernel
@@ -67,9 +67,9 @@ def largest_sums(
                     total[:filters] = 0
                     add_rows(total, table, ids[row], p, p + width, column, filters)
                     for j in range(filters):
-                        kept = best[j] >= total[j] or best[j] != best[j]
-                        window[j] = window[j] if kept else p
-                        best[j] = best[j] if kept else total[j]
+                        if not total[j] <= best[j] and best[j] == best[j]:
+                            window[j] = p
+                            best[j] = total[j]
             else:
                 for p in range(length - width + 1):
                     total[:filters] = 0
