@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import difflib
 import importlib
+import importlib.machinery
 import importlib.util
 import inspect
 import os
@@ -97,6 +98,14 @@ def _load_module(source: str, kind: str) -> Any:
         raise UsageError(f"{kind}: cannot import {source!r}: {type(error).__name__}: {error}") from error
 
 
+class _Source(importlib.machinery.SourceFileLoader):
+    """Reads a file as it is now: code that was kept of it is taken for as new as the second says, and would be left
+    beside the user's file."""
+
+    def get_code(self, fullname: str) -> Any:
+        return self.source_to_code(self.get_data(self.path), self.path)
+
+
 def _load_file(path: Path, kind: str) -> Any:
     path = path.expanduser()
     if not path.is_file():
@@ -105,7 +114,7 @@ def _load_file(path: Path, kind: str) -> Any:
     version = (path.resolve(), path.stat().st_mtime_ns, path.stat().st_size)
     if name in sys.modules and getattr(sys.modules[name], "__version_on_disk__", None) == version:
         return sys.modules[name]  # a run asks several times, and what a file does when it is loaded may take long
-    spec = importlib.util.spec_from_file_location(name, path)
+    spec = importlib.util.spec_from_file_location(name, path, loader=_Source(name, str(path)))
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)

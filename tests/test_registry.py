@@ -1,3 +1,5 @@
+import os
+
 import pytest
 
 from seqgan_music import registry, run_directory, run_settings
@@ -44,6 +46,15 @@ def test_ones_own_file_and_module_work_where_a_name_does(own_code):
     assert describe(resolve(TABLE, "generator", f"{file}:Mine", own_code=True)) == "My own."
     assert marker.exists()
     assert resolve(TABLE, "generator", "seqgan_music.generators.lstm:LSTMState", own_code=True).__name__ == "LSTMState"
+
+
+def test_a_file_that_changed_within_a_second_is_read_again(tmp_path):
+    file = tmp_path / "mine.py"
+    for nanoseconds, number in enumerate((10, 20)):
+        file.write_text(f"def value():\n    return {number}\n", encoding="utf-8")
+        os.utime(file, ns=(10**18 + nanoseconds, 10**18 + nanoseconds))
+        assert resolve({}, "objective", f"{file}:value", own_code=True)() == number
+    assert list(tmp_path.iterdir()) == [file], "nothing is left beside it"
 
 
 def test_ones_own_code_is_not_loaded_unless_the_user_named_it(own_code):
