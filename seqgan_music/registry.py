@@ -114,7 +114,8 @@ def _load_file(path: Path, kind: str) -> Any:
     version = (path.resolve(), path.stat().st_mtime_ns, path.stat().st_size)
     if name in sys.modules and getattr(sys.modules[name], "__version_on_disk__", None) == version:
         return sys.modules[name]  # a run asks several times, and what a file does when it is loaded may take long
-    spec = importlib.util.spec_from_file_location(name, path, loader=_Source(name, str(path)))
+    where = os.path.abspath(path)  # as in the module's __file__, by which errors find their lines
+    spec = importlib.util.spec_from_file_location(name, where, loader=_Source(name, where))
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)

@@ -1,4 +1,5 @@
 import os
+import sys
 
 import pytest
 
@@ -46,6 +47,14 @@ def test_ones_own_file_and_module_work_where_a_name_does(own_code):
     assert describe(resolve(TABLE, "generator", f"{file}:Mine", own_code=True)) == "My own."
     assert marker.exists()
     assert resolve(TABLE, "generator", "seqgan_music.generators.lstm:LSTMState", own_code=True).__name__ == "LSTMState"
+
+
+def test_a_files_code_has_the_name_of_its_module(tmp_path, monkeypatch):
+    (tmp_path / "there").mkdir()
+    (tmp_path / "mine.py").write_text("def value(): pass\n", encoding="utf-8")
+    monkeypatch.chdir(tmp_path / "there")
+    value = resolve({}, "objective", "../mine.py:value", own_code=True)
+    assert value.__code__.co_filename == sys.modules[value.__module__].__file__ == str(tmp_path / "mine.py")
 
 
 def test_a_file_that_changed_within_a_second_is_read_again(tmp_path):
