@@ -135,16 +135,7 @@ def parse_objectives(texts: tuple[str, ...]) -> dict[str, float]:
 @options.own_code
 @click.option("--evaluate/--no-evaluate", "evaluated", default=True, help="Measure the finished run.")
 @click.pass_context
-def command(
-    ctx: click.Context,
-    source: Path | None,
-    tokens: Path | None,
-    resume: Path | None,
-    device: str | None,
-    own_code: bool,
-    evaluated: bool,
-    **choices: Any,
-) -> None:
+def command(ctx: click.Context, **choices: Any) -> None:
     """Train on a folder of MIDI or a file of tokens, or go on with a run.
 
     \b
@@ -157,7 +148,7 @@ def command(
     torchrun --nproc-per-node 2 -m seqgan_music train midi_data/
     """
     if not options.is_one_of_several():
-        _lead(ctx, source, tokens, resume, device, own_code, evaluated, **choices)
+        _lead(ctx, **choices)
         return
     if choices["minutes"] is not None:
         options.refuse_to_several(
@@ -167,7 +158,7 @@ def command(
 
     with distributed.processes():
         if distributed.leads():
-            _lead(ctx, source, tokens, resume, device, own_code, evaluated, **choices)
+            _lead(ctx, **choices)
             distributed.from_leader(None)  # there is nothing more to do
         else:
             _follow()
@@ -190,6 +181,7 @@ def _follow() -> None:
 
 def _lead(
     ctx: click.Context,
+    *,
     source: Path | None,
     tokens: Path | None,
     resume: Path | None,

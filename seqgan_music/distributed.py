@@ -19,7 +19,7 @@ import signal
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -30,8 +30,6 @@ from seqgan_music.errors import Failure, UsageError
 PATIENCE = timedelta(days=1)
 """How long one process waits for another: the leading one measures a run while the others wait."""
 VARIABLES = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
-
-Item = TypeVar("Item")
 
 _sharing = False
 _batch: tuple[int, slice, int] | None = None  # rows of the whole batch, ours among them, kinds
@@ -138,18 +136,6 @@ def sharing() -> Iterator[None]:
         yield
     finally:
         _sharing = before
-
-
-def together(work: Iterable[Item]) -> Iterator[Item]:
-    """Give what an iterable gives, and share out what it computes in between."""
-    iterator = iter(work)
-    while True:
-        with sharing():
-            try:
-                item = next(iterator)
-            except StopIteration:
-                return
-        yield item
 
 
 def rank() -> int:

@@ -31,6 +31,7 @@ from seqgan_music.algorithms.record import STAGES, Record
 from seqgan_music.errors import Failure, UsageError
 from seqgan_music.evaluation import closeness, finite
 from seqgan_music.material import Material, prepare
+from seqgan_music.modes import each_within
 from seqgan_music.rewards import check_rounds
 from seqgan_music.run import Run
 from seqgan_music.token_file import TokenFile
@@ -287,8 +288,8 @@ class Experiment:
 
     def _records(self) -> Iterator[Record]:
         """The algorithm's, computed by all processes there are."""
-        during = precision.during(self.settings["run"]["precision"], self.device, self.algorithm)
-        return distributed.together(map(self._checked_alike, during))
+        in_force = functools.partial(precision.in_force, self.settings["run"]["precision"], self.device)
+        return each_within(distributed.sharing, map(self._checked_alike, each_within(in_force, self.algorithm)))
 
     def _checked_alike(self, record: Record) -> Record:
         """Processes that do not hold the same would go on to train nothing in particular."""

@@ -1,15 +1,19 @@
-"""Train and eval mode: dropout that draws from an explicit generator, and a network held in eval mode."""
+"""Train and eval mode: dropout that draws from an explicit generator, a network held in eval mode, and what is computed
+within such a context."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from seqgan_music import distributed
 from seqgan_music.errors import UsageError
+
+Item = TypeVar("Item")
 
 
 class Dropout(nn.Module):
@@ -76,3 +80,15 @@ def evaluating(*networks: object) -> Iterator[None]:
     finally:
         for module, mode in zip(modules, modes, strict=True):
             module.train(mode)
+
+
+def each_within(context: Callable[[], AbstractContextManager[None]], items: Iterable[Item]) -> Iterator[Item]:
+    """Items each of which is computed within a context, but not what their reader does between them."""
+    iterator = iter(items)
+    while True:
+        with context():
+            try:
+                item = next(iterator)
+            except StopIteration:
+                return
+        yield item

@@ -13,9 +13,8 @@ It is a setting of a training. A finished run generates, and is evaluated, in Py
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TypeVar
 
 import torch
 
@@ -23,8 +22,6 @@ from seqgan_music.errors import UsageError
 
 PRECISIONS: dict[str, torch.dtype | None] = {"float32": None, "tf32": None, "bfloat16": torch.bfloat16}
 """What networks have as their `product_dtype`; None is the dtype of their weights."""
-
-Item = TypeVar("Item")
 
 
 def check(name: str) -> None:
@@ -58,18 +55,6 @@ def in_force(name: str, device: torch.device) -> Iterator[None]:
         yield
     finally:
         _let_pytorch(*before)
-
-
-def during(name: str, device: torch.device, items: Iterable[Item]) -> Iterator[Item]:
-    """Items that are computed `in_force`, but not what their reader does between them."""
-    each = iter(items)
-    while True:
-        with in_force(name, device):
-            try:
-                item = next(each)
-            except StopIteration:
-                return
-        yield item
 
 
 def _let_pytorch(products: str, convolutions: bool) -> None:

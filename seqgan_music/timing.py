@@ -7,6 +7,7 @@ A small part of every phase is run on copies of everything, clocked, and scaled 
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 import math
 import platform
@@ -22,6 +23,7 @@ from seqgan_music.algorithms import ALGORITHMS
 from seqgan_music.cache import Cache, digest
 from seqgan_music.errors import UsageError
 from seqgan_music.evaluation import ANCHORS, closeness
+from seqgan_music.modes import each_within
 from seqgan_music.rewards import lambdas
 from seqgan_music.versions import versions
 
@@ -324,7 +326,8 @@ def measure(
         parts, algorithm = building.build(changed, tokenizer, part, own_code=own_code)
         seconds = {}
         began = time.perf_counter()
-        for record in precision.during(settings["run"]["precision"], parts.rng.device, algorithm):
+        in_force = functools.partial(precision.in_force, settings["run"]["precision"], parts.rng.device)
+        for record in each_within(in_force, algorithm):
             _wait_for(parts.rng.device)
             now = time.perf_counter()
             if now > give_up:

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 import seqgan_music
-from seqgan_music import run_settings
+from seqgan_music import jit, run_settings
 from seqgan_music.experiment import Experiment
 
 torch.set_num_threads(1)
@@ -42,6 +42,25 @@ TINY = {
         "policy_learning_rate": 1e-2,
     },
 }
+
+
+@pytest.fixture(params=["kernel", "torch"])
+def back_end(request, monkeypatch):
+    """Compiled kernels, and plain PyTorch in their place."""
+    if request.param == "torch":
+        monkeypatch.setenv("SEQGAN_MUSIC_JIT", "0")
+    elif not jit.available():
+        pytest.skip("numba is not installed")
+    return request.param
+
+
+@pytest.fixture
+def threads():
+    """Three of PyTorch's threads."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    yield 3
+    torch.set_num_threads(before)
 
 
 @pytest.fixture

@@ -45,15 +45,6 @@ def test_step_by_step_gives_the_logits_of_forward(generator, batch):
         token = ids[:, t]
 
 
-@pytest.fixture(params=["kernel", "torch"])
-def back_end(request, monkeypatch):
-    if request.param == "torch":
-        monkeypatch.setenv("SEQGAN_MUSIC_JIT", "0")
-    elif not jit.available():
-        pytest.skip("numba is not installed")
-    return request.param
-
-
 @pytest.mark.parametrize("options", [{}, {"layers": 3}, {"lookback": [3, 1, 6]}, {"layers": 2, "lookback": [2]}])
 def test_what_advances_in_place_gives_the_logits_of_forward(options, batch, back_end):
     generator = LSTMGenerator(VOCABULARY, NEVER, embedding=5, hidden=7, **options).double()

@@ -28,14 +28,6 @@ def largest_doubled(values):
     return largest
 
 
-@pytest.fixture
-def threads():
-    before = torch.get_num_threads()
-    torch.set_num_threads(3)
-    yield 3
-    torch.set_num_threads(before)
-
-
 @COMPILED
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_a_kernel_calls_another_and_keeps_infinities(dtype):

@@ -6,6 +6,7 @@ import torch
 from seqgan_music import config, precision, run_settings
 from seqgan_music.errors import UsageError
 from seqgan_music.experiment import Experiment
+from seqgan_music.modes import each_within
 from seqgan_music.run import Run
 
 
@@ -77,7 +78,7 @@ def test_tf32_is_let_on_a_gpu_while_an_item_is_made_and_put_back(name, products,
             yield number, as_on_a_gpu()
         raise ArithmeticError
 
-    each = precision.during(name, torch.device("cuda"), items())
+    each = each_within(lambda: precision.in_force(name, torch.device("cuda")), items())
     for number in range(2):
         assert next(each) == (number, (products, convolutions))
         assert as_on_a_gpu() == before, "the reader of the items computes as it did"

@@ -6,7 +6,6 @@ import pytest
 import torch
 from torch import nn
 
-from seqgan_music import jit
 from seqgan_music.generators.lstm import LSTMGenerator
 from seqgan_music.modes import Dropout
 from seqgan_music.rollout import action_values, blocks, complete, read_prefixes, rollout_uniforms, sections
@@ -139,15 +138,6 @@ def test_completions_keep_their_prefix_and_never_go_on_after_end():
     assert (lanes[0] != lanes[0, :1]).any(), "roll-outs of one prefix differ"
 
 
-@pytest.fixture(params=["kernel", "torch"])
-def back_end(request, monkeypatch):
-    if request.param == "torch":
-        monkeypatch.setenv("SEQGAN_MUSIC_JIT", "0")
-    elif not jit.available():
-        pytest.skip("numba is not installed")
-    return request.param
-
-
 @pytest.mark.parametrize("options", [{}, {"lookback": (1, 3)}, {"layers": 2}])
 def test_in_place_and_one_state_after_another_give_the_same_lanes(options, back_end):
     class Plain(LSTMGenerator):
@@ -195,14 +185,6 @@ def test_the_memory_budget_changes_no_value(budget, lookback, back_end):
     rng = torch.Generator().manual_seed(1)
     found = action_values(generator, reward, ids, START, 6, rng, memory_budget=budget, **options)
     torch.testing.assert_close(found, expected)
-
-
-@pytest.fixture
-def threads():
-    before = torch.get_num_threads()
-    torch.set_num_threads(3)
-    yield 3
-    torch.set_num_threads(before)
 
 
 @pytest.mark.parametrize("budget", [1, 20_000, 10**9])

@@ -17,15 +17,6 @@ def generator():
     return network
 
 
-@pytest.fixture(params=["kernel", "torch"])
-def back_end(request, monkeypatch):
-    if request.param == "torch":
-        monkeypatch.setenv("SEQGAN_MUSIC_JIT", "0")
-    elif not jit.available():
-        pytest.skip("numba is not installed")
-    return request.param
-
-
 def sampled(generator, n=64, length=12, seed=0, **options):
     start = torch.full((n,), START)
     rng = torch.Generator().manual_seed(seed)
